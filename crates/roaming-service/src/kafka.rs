@@ -1,0 +1,294 @@
+//! The settings of every Kafka client, and what to do about its errors.
+
+use std::time::Duration;
+
+use rdkafka::client::ClientContext;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::consumer::ConsumerContext;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use tracing::{debug, error, info, warn};
+
+/// Consumer group of the producers, on `roaming.lanes`.
+pub const PRODUCER_GROUP: &str = "roaming-producer";
+/// Consumer group of the consumers, on `roaming.events`.
+pub const CONSUMER_GROUP: &str = "roaming-consumer";
+
+/// How long a client waits for a broker to answer the first question before it says that none does.
+pub const REACH_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// What kind of broker the clients talk to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Broker {
+    /// Apache Kafka, or what behaves like it.
+    #[default]
+    Kafka,
+    /// The in-process broker of librdkafka: it checks no producer sequences, and a fetch that finds
+    /// nothing keeps it from answering for as long as the fetch allows.
+    Embedded,
+}
+
+/// Where the broker is, and of which kind: all that a client's settings depend on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KafkaSettings {
+    /// Addresses `host:port`, separated by commas.
+    pub bootstrap_servers: String,
+    /// The kind of broker.
+    pub broker: Broker,
+}
+
+/// Command line arguments of every binary that talks to Kafka.
+#[derive(Clone, Debug, clap::Args)]
+pub struct KafkaArgs {
+    /// Addresses of Kafka brokers, `host:port` separated by commas
+    #[arg(long, env = "BOOTSTRAP_SERVERS", default_value = "localhost:9092")]
+    pub bootstrap_servers: String,
+}
+
+impl KafkaArgs {
+    /// Returns the settings for Apache Kafka at these addresses.
+    pub fn settings(&self) -> KafkaSettings {
+        KafkaSettings { bootstrap_servers: self.bootstrap_servers.clone(), broker: Broker::Kafka }
+    }
+}
+
+impl KafkaSettings {
+    /// Returns the settings of a client that sends: it leaves no holes, and drops nothing.
+    pub fn producer(&self) -> ClientConfig {
+        let mut config = self.common();
+        config
+            // The broker drops repeated batches and refuses those out of order…
+            .set("enable.idempotence", "true")
+            // …only where each one is held by all replicas in sync.
+            .set("acks", "all")
+            // A failed record fails all that follow, instead of leaving a hole before them.
+            .set("enable.gapless.guarantee", "true")
+            // A record waits for as long as the broker is away; the default drops it after five minutes.
+            .set("message.timeout.ms", "0")
+            // The embedded broker checks no sequences, so that two requests on their way could
+            // change places; Kafka allows up to five with idempotence.
+            .set("max.in.flight", self.of_broker("5", "1"))
+            // JSON shrinks five to ten times; lz4 is the cheapest of the codecs that all clients have.
+            .set("compression.type", "lz4")
+            // Long enough to fill batches at speed, short enough not to be seen when paced.
+            .set("linger.ms", "5")
+            // Bounded memory: at either bound a send is refused, and the sender waits.
+            .set("queue.buffering.max.messages", "100000")
+            .set("queue.buffering.max.kbytes", "65536");
+        config
+    }
+
+    /// Returns the settings of a member of `group`, which stores its offsets elsewhere.
+    pub fn consumer(&self, group: &str) -> ClientConfig {
+        let mut config = self.common();
+        config
+            .set("group.id", group)
+            // Offsets are committed after the store has the work, and by nobody else.
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            // An offset that retention overtook is reported, never skipped. Where there is none yet,
+            // the owner assigns the first one itself.
+            .set("auto.offset.reset", "error")
+            // A rebalance stops only the partitions that move.
+            .set("partition.assignment.strategy", "cooperative-sticky")
+            // A replica that died gives its partitions up after ten seconds, not 45.
+            .set("session.timeout.ms", "10000")
+            .set("heartbeat.interval.ms", "2000")
+            // Bounded memory: at the bound, fetching pauses.
+            .set("queued.max.messages.kbytes", "16384");
+        self.fetching(&mut config);
+        config
+    }
+
+    /// Returns the settings of a client that reads partitions from the start without joining a group,
+    /// and is told where they end.
+    pub fn reader(&self) -> ClientConfig {
+        let mut config = self.common();
+        config
+            // The library wants a name even where no group is joined and nothing is committed.
+            .set("group.id", "roaming-reader")
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            // What compaction or retention removed meanwhile is no loss for who reads the whole.
+            .set("auto.offset.reset", "earliest")
+            .set("enable.partition.eof", "true")
+            .set("queued.max.messages.kbytes", "4096");
+        self.fetching(&mut config);
+        config
+    }
+
+    /// Returns the settings of a client that only asks and administers.
+    pub fn admin(&self) -> ClientConfig {
+        self.common()
+    }
+
+    fn common(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config
+            .set("bootstrap.servers", &self.bootstrap_servers)
+            .set("client.id", "roaming")
+            // A misspelt topic is an error, not a new topic with the broker's defaults.
+            .set("allow.auto.create.topics", "false")
+            // A broker that comes back is found within two seconds.
+            .set("reconnect.backoff.max.ms", "2000")
+            // The library's own lines come through `tracing`, see `LogContext`.
+            .set_log_level(RDKafkaLogLevel::Warning);
+        config
+    }
+
+    fn fetching(&self, config: &mut ClientConfig) {
+        config.set("fetch.wait.max.ms", self.of_broker("100", "10"));
+    }
+
+    fn of_broker(&self, kafka: &'static str, embedded: &'static str) -> &'static str {
+        match self.broker {
+            Broker::Kafka => kafka,
+            Broker::Embedded => embedded,
+        }
+    }
+
+    /// Says what an error of a client means, and what to do.
+    pub fn explain(&self, operation: &'static str, source: KafkaError) -> ClientError {
+        use RDKafkaErrorCode as Code;
+        match source.rdkafka_error_code() {
+            Some(
+                Code::AllBrokersDown
+                | Code::BrokerTransportFailure
+                | Code::Resolve
+                | Code::OperationTimedOut,
+            ) => ClientError::Unreachable {
+                bootstrap_servers: self.bootstrap_servers.clone(),
+                source,
+            },
+            Some(
+                Code::Authentication
+                | Code::TopicAuthorizationFailed
+                | Code::GroupAuthorizationFailed
+                | Code::ClusterAuthorizationFailed
+                | Code::SaslAuthenticationFailed,
+            ) => ClientError::Denied { operation, source },
+            _ => ClientError::Operation { operation, source },
+        }
+    }
+}
+
+/// Why a Kafka client could not do what it was asked to.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClientError {
+    /// No broker answers.
+    #[error(
+        "no broker answers at {bootstrap_servers}; start it, or name it with --bootstrap-servers or BOOTSTRAP_SERVERS"
+    )]
+    Unreachable {
+        /// The addresses that were tried.
+        bootstrap_servers: String,
+        /// What the client saw.
+        source: KafkaError,
+    },
+    /// The broker refuses this client.
+    #[error(
+        "the broker does not allow this client to {operation}; grant the right, or use other credentials"
+    )]
+    Denied {
+        /// What was tried.
+        operation: &'static str,
+        /// What the broker said.
+        source: KafkaError,
+    },
+    /// A topic is missing.
+    #[error("topic {topic} does not exist; create it with `roaming-producer topics create`")]
+    UnknownTopic {
+        /// The topic's name.
+        topic: String,
+    },
+    /// The log has no identity yet.
+    #[error("topic {topic} holds no token of this log; write it with `roaming-producer topics create`", topic = crate::topics::SCENARIOS)]
+    NoToken,
+    /// Anything else that the broker or the client library says.
+    #[error("could not {operation}")]
+    Operation {
+        /// What was tried.
+        operation: &'static str,
+        /// What was said.
+        source: KafkaError,
+    },
+}
+
+/// A client context that sends what the library says to `tracing`; for clients without callbacks.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LogContext;
+
+impl ClientContext for LogContext {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        log_library_line(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        log_library_error(&error, reason);
+    }
+}
+
+impl ConsumerContext for LogContext {}
+
+/// Logs one line of the client library; contexts with callbacks of their own call it.
+///
+/// Errors of the library are warnings here: it reconnects by itself, and what it cannot mend comes back
+/// as an error of an operation.
+pub fn log_library_line(level: RDKafkaLogLevel, facility: &str, message: &str) {
+    match level {
+        RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
+            error!(target: "librdkafka", facility, "{message}");
+        }
+        RDKafkaLogLevel::Error | RDKafkaLogLevel::Warning => {
+            warn!(target: "librdkafka", facility, "{message}");
+        }
+        RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => {
+            info!(target: "librdkafka", facility, "{message}");
+        }
+        RDKafkaLogLevel::Debug => debug!(target: "librdkafka", facility, "{message}"),
+    }
+}
+
+/// Logs an error that concerns a whole client; contexts with callbacks of their own call it.
+pub fn log_library_error(error: &KafkaError, reason: &str) {
+    warn!(target: "librdkafka", error = crate::telemetry::chain(error), "{reason}");
+}
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::consumer::BaseConsumer;
+    use rdkafka::producer::BaseProducer;
+
+    use super::*;
+
+    fn settings(broker: Broker) -> KafkaSettings {
+        KafkaSettings { bootstrap_servers: "localhost:1".to_owned(), broker }
+    }
+
+    #[test]
+    fn the_library_accepts_all_settings() {
+        for broker in [Broker::Kafka, Broker::Embedded] {
+            let settings = settings(broker);
+            settings.producer().create::<BaseProducer>().expect("producer");
+            settings.consumer(CONSUMER_GROUP).create::<BaseConsumer>().expect("consumer");
+            settings.reader().create::<BaseConsumer>().expect("reader");
+            settings.admin().create::<BaseProducer>().expect("admin");
+        }
+    }
+
+    #[test]
+    fn the_embedded_broker_gets_one_request_at_a_time() {
+        assert_eq!(settings(Broker::Embedded).producer().get("max.in.flight"), Some("1"));
+        assert_eq!(settings(Broker::Kafka).producer().get("max.in.flight"), Some("5"));
+    }
+
+    #[test]
+    fn an_absent_broker_is_named_with_the_setting_that_changes_it() {
+        let source = KafkaError::MetadataFetch(RDKafkaErrorCode::BrokerTransportFailure);
+        let message = settings(Broker::Kafka).explain("read metadata", source).to_string();
+        assert!(
+            message.contains("localhost:1") && message.contains("BOOTSTRAP_SERVERS"),
+            "{message}"
+        );
+    }
+}

@@ -1,0 +1,254 @@
+//! The topics: their names, what they keep, and how they come to be.
+
+use std::future::Future;
+
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::RDKafkaErrorCode;
+
+use crate::kafka::{ClientError, KafkaSettings, LogContext, REACH_TIMEOUT};
+
+/// The events of all runs; the partition is the lane modulo the partition count.
+pub const EVENTS: &str = "roaming.events";
+/// The desired state of every run, and the log's token.
+pub const SCENARIOS: &str = "roaming.scenarios";
+/// Ownership and progress of lanes.
+pub const LANES: &str = "roaming.lanes";
+/// Labels of faults and fraud.
+pub const TRUTH: &str = "roaming.truth";
+/// What the detectors found.
+pub const ALERTS: &str = "roaming.alerts";
+/// Records of `roaming.events` that cannot be read.
+pub const DEAD_LETTERS: &str = "roaming.events.dlq";
+
+/// Partitions of `roaming.events` and of `roaming.lanes` where nothing else is asked for: enough for
+/// eight replicas, few enough that each one's batches fill.
+pub const PARTITIONS: u16 = 8;
+
+/// What a topic keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cleanup {
+    /// Records for the broker's retention time.
+    Delete,
+    /// The last record of each key, compacted soon, so that reading it whole stays quick.
+    Compact,
+}
+
+/// A topic as it must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TopicSpec {
+    /// Its name.
+    pub name: &'static str,
+    /// How many partitions it has at least.
+    pub partitions: u16,
+    /// What it keeps.
+    pub cleanup: Cleanup,
+}
+
+/// Returns every topic of the platform, with `events` and `lanes` partitions for the two that scale.
+pub fn all(events: u16, lanes: u16) -> [TopicSpec; 6] {
+    let topic = |name, partitions, cleanup| TopicSpec { name, partitions, cleanup };
+    [
+        topic(EVENTS, events, Cleanup::Delete),
+        topic(SCENARIOS, 1, Cleanup::Compact),
+        topic(LANES, lanes, Cleanup::Compact),
+        topic(TRUTH, 1, Cleanup::Delete),
+        topic(ALERTS, 1, Cleanup::Delete),
+        topic(DEAD_LETTERS, 1, Cleanup::Delete),
+    ]
+}
+
+/// Makes topics: the one seam between a broker with topic administration and one without.
+pub trait TopicAdmin {
+    /// Why topics could not be made.
+    type Error: std::error::Error + Send + Sync + 'static;
+
+    /// Creates the topics that are missing and returns their names; leaves the others as they are.
+    ///
+    /// Called by `topics create` and by the lab before anything is sent. It may take as long as the
+    /// broker does; calling it twice changes nothing.
+    ///
+    /// # Errors
+    /// Fails where a topic exists with fewer partitions than it must have, or the broker refuses.
+    fn ensure(
+        &self,
+        topics: &[TopicSpec],
+    ) -> impl Future<Output = Result<Vec<&'static str>, Self::Error>> + Send;
+}
+
+/// Topic administration of Apache Kafka.
+pub struct KafkaAdmin {
+    client: AdminClient<DefaultClientContext>,
+    settings: KafkaSettings,
+}
+
+impl KafkaAdmin {
+    /// Makes an administrator; nothing is asked yet.
+    ///
+    /// # Errors
+    /// Fails where the client library refuses the settings.
+    pub fn try_new(settings: &KafkaSettings) -> Result<Self, ClientError> {
+        let client = settings
+            .admin()
+            .create()
+            .map_err(|source| settings.explain("create a client", source))?;
+        Ok(Self { client, settings: settings.clone() })
+    }
+
+    /// Replicas that this cluster can hold, up to the three that survive the loss of one.
+    fn replication(&self) -> Result<i32, ClientError> {
+        let metadata = self
+            .client
+            .inner()
+            .fetch_metadata(None, REACH_TIMEOUT)
+            .map_err(|source| self.settings.explain("read metadata", source))?;
+        Ok(i32::try_from(metadata.brokers().len()).unwrap_or(i32::MAX).clamp(1, 3))
+    }
+}
+
+impl TopicAdmin for KafkaAdmin {
+    type Error = TopicError;
+
+    async fn ensure(&self, topics: &[TopicSpec]) -> Result<Vec<&'static str>, TopicError> {
+        let replication = self.replication()?;
+        let wanted: Vec<NewTopic<'_>> =
+            topics.iter().map(|spec| new_topic(spec, replication)).collect();
+        let options = AdminOptions::new().operation_timeout(Some(REACH_TIMEOUT));
+        let results = self
+            .client
+            .create_topics(&wanted, &options)
+            .await
+            .map_err(|source| self.settings.explain("create topics", source))?;
+        let mut created = Vec::new();
+        for result in results {
+            let (name, code) = match result {
+                Ok(name) => (name, None),
+                Err((name, code)) => (name, Some(code)),
+            };
+            let Some(spec) = topics.iter().find(|spec| spec.name == name) else { continue };
+            match code {
+                None => created.push(spec.name),
+                Some(RDKafkaErrorCode::TopicAlreadyExists) => {
+                    check_partitions(&self.settings, spec)?;
+                }
+                Some(code) => {
+                    return Err(TopicError::Create { topic: spec.name, source: code });
+                }
+            }
+        }
+        Ok(created)
+    }
+}
+
+/// The safe settings of a topic: no unclean election, and no acknowledgement by one replica alone where
+/// three hold the data.
+fn new_topic(spec: &TopicSpec, replication: i32) -> NewTopic<'static> {
+    let replicas = TopicReplication::Fixed(replication);
+    let topic = NewTopic::new(spec.name, i32::from(spec.partitions), replicas)
+        .set("min.insync.replicas", if replication >= 3 { "2" } else { "1" })
+        .set("unclean.leader.election.enable", "false");
+    match spec.cleanup {
+        Cleanup::Delete => topic.set("cleanup.policy", "delete"),
+        Cleanup::Compact => topic
+            .set("cleanup.policy", "compact")
+            .set("min.cleanable.dirty.ratio", "0.1")
+            .set("segment.ms", "600000")
+            .set("max.compaction.lag.ms", "600000"),
+    }
+}
+
+/// Checks that a topic exists with at least the partitions that it must have.
+///
+/// # Errors
+/// Fails where it does not, or no broker answers. Blocks for at most [`REACH_TIMEOUT`].
+pub fn check_partitions(settings: &KafkaSettings, spec: &TopicSpec) -> Result<(), TopicError> {
+    let found = partitions(settings, spec.name)?;
+    if found < spec.partitions {
+        return Err(TopicError::TooFew { topic: spec.name, found, wanted: spec.partitions });
+    }
+    Ok(())
+}
+
+/// Returns how many partitions a topic has.
+///
+/// # Errors
+/// Fails where the topic does not exist, or no broker answers. Blocks for at most [`REACH_TIMEOUT`].
+pub fn partitions(settings: &KafkaSettings, topic: &str) -> Result<u16, ClientError> {
+    let client: BaseConsumer<LogContext> = settings
+        .admin()
+        .create_with_context(LogContext)
+        .map_err(|source| settings.explain("create a client", source))?;
+    partitions_seen_by(&client, settings, topic)
+}
+
+/// The same through a client that is open already.
+pub(crate) fn partitions_seen_by<C: Consumer<LogContext>>(
+    client: &C,
+    settings: &KafkaSettings,
+    topic: &str,
+) -> Result<u16, ClientError> {
+    let metadata = client
+        .fetch_metadata(Some(topic), REACH_TIMEOUT)
+        .map_err(|source| settings.explain("read metadata", source))?;
+    let found = metadata.topics().iter().find(|found| found.name() == topic);
+    match found {
+        Some(found) if found.error().is_none() && !found.partitions().is_empty() => {
+            Ok(found.partitions().len() as u16)
+        }
+        _ => Err(ClientError::UnknownTopic { topic: topic.to_owned() }),
+    }
+}
+
+/// Why topics are not as they must be.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TopicError {
+    /// A topic has fewer partitions than it must have.
+    #[error(
+        "topic {topic} has {found} partitions and must have {wanted}; add partitions with Kafka's own tools, or ask for fewer"
+    )]
+    TooFew {
+        /// The topic.
+        topic: &'static str,
+        /// Its partitions.
+        found: u16,
+        /// The partitions that it must have.
+        wanted: u16,
+    },
+    /// The broker refused to create a topic.
+    #[error("topic {topic} could not be created")]
+    Create {
+        /// The topic.
+        topic: &'static str,
+        /// What the broker said.
+        source: RDKafkaErrorCode,
+    },
+    /// The client could not ask.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_and_progress_are_compacted_and_the_scaling_topics_scale() {
+        let topics = all(12, 6);
+        let compacted: Vec<_> =
+            topics.iter().filter(|topic| topic.cleanup == Cleanup::Compact).collect();
+        assert_eq!(
+            compacted.iter().map(|topic| topic.name).collect::<Vec<_>>(),
+            [SCENARIOS, LANES]
+        );
+        assert_eq!((topics[0].partitions, topics[2].partitions), (12, 6));
+    }
+
+    #[test]
+    fn three_replicas_need_two_to_acknowledge() {
+        let topic = new_topic(&all(1, 1)[0], 3);
+        assert!(topic.config.contains(&("min.insync.replicas", "2")));
+        assert!(new_topic(&all(1, 1)[0], 1).config.contains(&("min.insync.replicas", "1")));
+    }
+}
