@@ -1,0 +1,158 @@
+//! What can go wrong with a store, and what that asks for.
+
+use std::path::PathBuf;
+
+/// What the database behind a store says.
+pub type DatabaseError = Box<dyn std::error::Error + Send + Sync + 'static>;
+
+/// Why the store did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// The folder that should hold the store does not exist.
+    #[error("folder {} for the store does not exist; create it, or name another with --store", folder.display())]
+    FolderMissing {
+        /// The missing folder.
+        folder: PathBuf,
+    },
+    /// There is no store, and none was to be created.
+    #[error("no store at {}; name the file that the consumer writes with --store", path.display())]
+    NotFound {
+        /// Where it was looked for.
+        path: PathBuf,
+    },
+    /// The file may not be written.
+    #[error("store {} is read-only; give the user of this process write access to it and its folder, or name another with --store", path.display())]
+    ReadOnly {
+        /// The store.
+        path: PathBuf,
+    },
+    /// The file cannot be opened.
+    #[error("store {} cannot be opened; check that it is a file in a folder that this process may write to, or name another with --store", path.display())]
+    CannotOpen {
+        /// The store.
+        path: PathBuf,
+        /// What the database says.
+        source: DatabaseError,
+    },
+    /// The file is no database, or one of another program.
+    #[error("{} is not a store of this program and is left as it is; name another with --store", path.display())]
+    NotAStore {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A newer version of the program has made or migrated the store.
+    #[error("store {} has schema version {found}, this program knows versions up to {known}; use a newer roaming-consumer, or name another store with --store", path.display())]
+    NewerSchema {
+        /// The store.
+        path: PathBuf,
+        /// Its schema version.
+        found: u32,
+        /// The newest version that this program knows.
+        known: u32,
+    },
+    /// The store's offsets belong to another log.
+    #[error(
+        "the store holds run data of log {found}, but the broker's log is {expected}; give the consumer a new store with --store, or point it at the broker that the store belongs to"
+    )]
+    OtherLog {
+        /// The token of the log that was offered.
+        expected: String,
+        /// The token that the store is tied to.
+        found: String,
+    },
+    /// The store's rows were made with windows of another length.
+    #[error(
+        "the store holds windows of {found_ms} ms, but the configuration says {expected_ms} ms; keep the window length, or give the consumer a new store with --store"
+    )]
+    OtherWindow {
+        /// The length that was offered, in milliseconds.
+        expected_ms: u64,
+        /// The length that the store is tied to, in milliseconds.
+        found_ms: u64,
+    },
+    /// The partition has another owner now.
+    #[error("partition {partition} was acquired by another owner after epoch {epoch}")]
+    Fenced {
+        /// The partition.
+        partition: u16,
+        /// The epoch of the refused checkpoint.
+        epoch: i64,
+    },
+    /// It is unknown whether the transaction counts.
+    #[error("the outcome of a checkpoint of partition {partition} is unknown")]
+    UnknownOutcome {
+        /// The partition.
+        partition: u16,
+        /// What the database says.
+        source: DatabaseError,
+    },
+    /// There is no room for more.
+    #[error(
+        "the store is full; free space on its disk, the consumer then goes on by itself and has lost nothing"
+    )]
+    Full {
+        /// What the database says.
+        source: DatabaseError,
+    },
+    /// Another process holds the store for longer than the busy timeout, or a connection is lost.
+    #[error("the store is not available at the moment")]
+    Unavailable {
+        /// What the database says.
+        source: DatabaseError,
+    },
+    /// A stored value is not one that this program writes.
+    #[error(
+        "table {table} holds {value} in column {column}, which this program never writes; restore the store from a copy"
+    )]
+    Damaged {
+        /// The table.
+        table: &'static str,
+        /// The column.
+        column: &'static str,
+        /// What stands there.
+        value: String,
+    },
+    /// The database refuses a statement for a reason that trying again does not remove.
+    #[error("the store refused to {operation}")]
+    Refused {
+        /// What was tried.
+        operation: &'static str,
+        /// What the database says.
+        source: DatabaseError,
+    },
+}
+
+/// What an error asks the caller to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Disposition {
+    /// Try the same again after a pause; nothing was written.
+    Retry,
+    /// Throw the partition's state away, acquire it again and reload: the state in memory may not be
+    /// what stands in the store.
+    Fence,
+    /// Stop and say so: a person must act.
+    Fatal,
+}
+
+impl StoreError {
+    /// Returns what the error asks for.
+    pub fn disposition(&self) -> Disposition {
+        match self {
+            Self::Full { .. } | Self::Unavailable { .. } => Disposition::Retry,
+            Self::Fenced { .. } | Self::UnknownOutcome { .. } => Disposition::Fence,
+            _ => Disposition::Fatal,
+        }
+    }
+
+    /// Returns a short name, for metrics.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Full { .. } => "store_full",
+            Self::Unavailable { .. } => "store_unavailable",
+            Self::Fenced { .. } => "store_fenced",
+            Self::UnknownOutcome { .. } => "store_unknown_outcome",
+            _ => "store_refused",
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! The store in one SQLite file.
+
+mod codec;
+mod read;
+mod schema;
+mod write;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use roaming_analytics::Checkpoint;
+use roaming_events::{RowKey, RunId, SimDuration, Totals};
+use sqlx::SqlitePool;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+
+use crate::{Acquired, Epoch, Found, Progress, RunRow, Store, StoreError, StoredRow, SummaryKey};
+
+pub use schema::SCHEMA_VERSION;
+
+/// How long a statement waits for another process that writes, before [`StoreError::Unavailable`].
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Connections that read at the same time: the page, metrics, `verify` and reloads. A further reader
+/// waits for one of them.
+const READERS_MAX: u32 = 4;
+
+/// Which file, and what to do with it.
+#[derive(Clone, Debug)]
+pub struct SqliteOptions {
+    /// The file. SQLite adds two more beside it while it is open, `…-wal` and `…-shm`.
+    pub path: PathBuf,
+    /// What to do where there is no such file.
+    pub create: Create,
+    /// The most pages of 4096 octets that the file may have; none: until the disk is full. At the limit
+    /// a checkpoint fails with [`StoreError::Full`] and nothing is lost.
+    pub pages_max: Option<u32>,
+}
+
+/// What to do where there is no store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Create {
+    /// Make one: the consumer.
+    IfMissing,
+    /// Fail with [`StoreError::NotFound`]: whoever only reads, so that a mistyped name makes no file.
+    Never,
+}
+
+/// A [`Store`] in one SQLite file.
+///
+/// One connection writes and a few read; the write-ahead log lets them work at the same time.
+/// `synchronous` is `NORMAL`: after a power cut the last transactions may be missing, each as a whole.
+/// That loses nothing, because the offset is in the same transaction and what follows it is read from
+/// the log again; `FULL` would cost a disk flush for each checkpoint and gain nothing.
+#[derive(Clone, Debug)]
+pub struct SqliteStore {
+    path: PathBuf,
+    writer: SqlitePool,
+    readers: SqlitePool,
+}
+
+impl SqliteStore {
+    /// Opens the store at `path`; makes it where it does not exist, and migrates an older one.
+    ///
+    /// # Errors
+    /// As [`SqliteStore::open_with`].
+    pub async fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
+        let path = path.as_ref().to_owned();
+        Self::open_with(SqliteOptions { path, create: Create::IfMissing, pages_max: None }).await
+    }
+
+    /// Opens the store at `path`, which must exist.
+    ///
+    /// # Errors
+    /// As [`SqliteStore::open_with`].
+    pub async fn open_existing(path: impl AsRef<Path>) -> Result<Self, StoreError> {
+        let path = path.as_ref().to_owned();
+        Self::open_with(SqliteOptions { path, create: Create::Never, pages_max: None }).await
+    }
+
+    /// Opens a store.
+    ///
+    /// # Errors
+    /// Each reason has its variant of [`StoreError`], whose text says what to do. Where it fails the
+    /// file is left as it was.
+    pub async fn open_with(options: SqliteOptions) -> Result<Self, StoreError> {
+        let SqliteOptions { path, create, pages_max } = options;
+        check_file(&path, create)?;
+        let connect = SqliteConnectOptions::new()
+            .filename(&path)
+            .create_if_missing(create == Create::IfMissing)
+            .busy_timeout(BUSY_TIMEOUT)
+            .synchronous(SqliteSynchronous::Normal);
+        schema::check(&connect, &path).await?;
+        let mut write = connect.clone().journal_mode(SqliteJournalMode::Wal);
+        if let Some(pages) = pages_max {
+            write = write.pragma("max_page_count", pages.to_string());
+        }
+        let writer = SqlitePoolOptions::new()
+            .max_connections(1)
+            .acquire_timeout(BUSY_TIMEOUT)
+            .connect_with(write)
+            .await
+            .map_err(|error| codec::opening(&path, error))?;
+        schema::migrate(&writer, &path).await?;
+        let readers = SqlitePoolOptions::new()
+            .max_connections(READERS_MAX)
+            .acquire_timeout(BUSY_TIMEOUT)
+            .connect_with(connect.pragma("query_only", "ON"))
+            .await
+            .map_err(|error| codec::opening(&path, error))?;
+        Ok(Self { path, writer, readers })
+    }
+
+    /// Returns where the store is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Waits for what is under way and closes the file; the write-ahead log is then empty. Whatever is
+    /// asked of the store afterwards fails.
+    pub async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
+    }
+}
+
+/// Finds what SQLite would only call "unable to open".
+fn check_file(path: &Path, create: Create) -> Result<(), StoreError> {
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    if !folder.is_dir() {
+        return Err(StoreError::FolderMissing { folder: folder.to_owned() });
+    }
+    match path.metadata() {
+        // Root may write to a read-only file, and should not where somebody protected it.
+        Ok(file) if file.permissions().readonly() => {
+            Err(StoreError::ReadOnly { path: path.to_owned() })
+        }
+        Ok(file) if !file.is_file() => Err(StoreError::NotAStore { path: path.to_owned() }),
+        Err(_) if create == Create::Never => Err(StoreError::NotFound { path: path.to_owned() }),
+        _ => Ok(()),
+    }
+}
+
+impl Store for SqliteStore {
+    async fn bind_log(&self, token: &str) -> Result<(), StoreError> {
+        let found = write::bind(&self.writer, "log", token).await?;
+        if found == token {
+            return Ok(());
+        }
+        Err(StoreError::OtherLog { expected: token.to_owned(), found })
+    }
+
+    async fn bind_window(&self, window: SimDuration) -> Result<(), StoreError> {
+        let expected_ms = window.ms();
+        let found = write::bind(&self.writer, "window_ms", &expected_ms.to_string()).await?;
+        match codec::number("bindings", "value", &found)? {
+            found_ms if found_ms == expected_ms => Ok(()),
+            found_ms => Err(StoreError::OtherWindow { expected_ms, found_ms }),
+        }
+    }
+
+    async fn window(&self) -> Result<Option<SimDuration>, StoreError> {
+        read::window(&self.readers).await
+    }
+
+    async fn put_run(&self, run: &RunRow) -> Result<(), StoreError> {
+        write::put_run(&self.writer, run).await
+    }
+
+    async fn runs(&self) -> Result<Vec<RunRow>, StoreError> {
+        read::runs(&self.readers).await
+    }
+
+    async fn acquire(&self, partition: u16, owner: &str) -> Result<Acquired, StoreError> {
+        write::acquire(&self.writer, partition, owner).await
+    }
+
+    async fn commit(&self, epoch: Epoch, checkpoint: &Checkpoint) -> Result<(), StoreError> {
+        write::commit(&self.writer, epoch, checkpoint).await
+    }
+
+    async fn load_rows(
+        &self,
+        partition: u16,
+        keys: &[(RunId, RowKey)],
+    ) -> Result<Vec<StoredRow>, StoreError> {
+        read::load_rows(&self.readers, partition, keys).await
+    }
+
+    async fn found(&self, run: RunId) -> Result<Found, StoreError> {
+        read::found(&self.readers, run).await
+    }
+
+    async fn progress(&self, run: RunId) -> Result<Progress, StoreError> {
+        read::progress(&self.readers, run).await
+    }
+
+    async fn summary(&self, run: RunId) -> Result<BTreeMap<SummaryKey, Totals>, StoreError> {
+        read::summary(&self.readers, run).await
+    }
+}

@@ -1,0 +1,8 @@
+//! The promises of the store, checked on each implementation.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
+#[macro_use]
+mod conformance;
+mod sample;
+mod sqlite;
