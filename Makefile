@@ -1,0 +1,38 @@
+# What to do with this repository; `make` lists it. Every goal that needs packages or tools installs them
+# itself (scripts/setup), and does nothing where they are there.
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint gen bench clean
+
+# Arguments for the program that a goal runs, as in: make demo ARGS="--keep"
+ARGS ?=
+
+help: ## List what can be made
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo '  Arguments for the program: make demo ARGS="--keep"'
+
+setup: ## Install everything that building and testing need (Debian and Ubuntu; elsewhere a list)
+	@scripts/setup build test
+
+demo: ## Run producer, consumer and live page in one process, and prove the result
+	@scripts/setup build
+	cargo run --locked --release --package roaming-lab -- $(ARGS)
+
+test: lint ## Check everything and run all tests
+	cargo xtask test
+
+lint: setup ## Check format, lints, house rules, licences and sources of dependencies
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets --quiet -- --deny warnings
+	cargo xtask tidy
+	.tools/bin/cargo-deny --locked check bans licenses sources
+
+gen: ## Rewrite the files that are generated from the code
+	cargo xtask gen
+
+bench: ## Measure the engine: events per second and core, octets per subscriber
+	@scripts/setup build
+	cargo bench --locked --package roaming-sim -- $(ARGS)
+
+clean: ## Remove everything that was built, the tools too
+	rm -rf target .tools
