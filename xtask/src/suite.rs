@@ -39,7 +39,7 @@ impl fmt::Display for Count {
 pub(crate) fn run(workspace: &Workspace) -> anyhow::Result<ExitCode> {
     let started = Instant::now();
     let mut child = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-        .args(["test", "--workspace", "--no-fail-fast"])
+        .args(["test", "--locked", "--workspace", "--no-fail-fast"])
         .current_dir(&workspace.root)
         .stdout(Stdio::piped())
         .spawn()

@@ -34,7 +34,7 @@ pub(crate) fn run(workspace: &Workspace) -> anyhow::Result<ExitCode> {
         }
     }
     findings.extend(arrows::check_table(workspace.packages.keys().map(String::as_str)));
-    let exists = |path: &str| workspace.root.join(path).exists();
+    let exists = |path: &str| workspace.holds(path);
     for file in &workspace.files {
         findings.extend(text::check_size(&file.path, file.octets));
         let Some(text) = file.text.as_deref() else { continue };

@@ -64,6 +64,16 @@ impl Workspace {
         Ok(Self { root, packages, files })
     }
 
+    /// Whether a path from the root is a file of the repository, or a folder with one in it.
+    pub(crate) fn holds(&self, path: &str) -> bool {
+        let within = |file: &File| {
+            file.path
+                .strip_prefix(path)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        path.is_empty() || self.files.iter().any(within)
+    }
+
     /// Returns the text of a file of the repository.
     pub(crate) fn text(&self, path: &str) -> Option<&str> {
         let file = self.files.iter().find(|file| file.path == path)?;
