@@ -250,7 +250,12 @@ pub fn log_library_line(level: RDKafkaLogLevel, facility: &str, message: &str) {
 }
 
 /// Logs an error that concerns a whole client; contexts with callbacks of their own call it.
+///
+/// The end of a partition comes this way too; it is no error, but what a reader asked for.
 pub fn log_library_error(error: &KafkaError, reason: &str) {
+    if error.rdkafka_error_code() == Some(RDKafkaErrorCode::PartitionEOF) {
+        return;
+    }
     warn!(target: "librdkafka", error = crate::telemetry::chain(error), "{reason}");
 }
 

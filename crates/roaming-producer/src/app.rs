@@ -1,0 +1,150 @@
+//! The producer as one piece: what it is made of, in the order in which it starts.
+
+use std::net::SocketAddr;
+
+use axum::Router;
+use prometheus::Registry;
+use roaming_service::health::{BindError, Health, HealthServer, Phase};
+use roaming_service::kafka::ClientError;
+use roaming_service::shutdown::{ShutdownError, Tasks};
+use roaming_service::topics;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use crate::config::Config;
+use crate::metrics::ProducerMetrics;
+use crate::observer::Observer;
+use crate::sender::{Sender, SenderParts};
+use crate::watch::Committed;
+use crate::{follow, ownership, watch};
+
+/// Commands that may wait for the sender. It takes them between two turns; who has more waits.
+const COMMANDS_MAX: usize = 64;
+
+/// A producer that has its port and is ready to run.
+pub struct App {
+    config: Config,
+    server: HealthServer,
+    registry: Registry,
+    health: Health,
+    metrics: ProducerMetrics,
+    observer: Observer,
+}
+
+impl App {
+    /// Binds the port and looks for the topics.
+    ///
+    /// # Errors
+    /// Fails where the port is taken, no broker answers, or a topic is missing.
+    pub async fn build(config: Config) -> Result<Self, AppError> {
+        let server =
+            HealthServer::bind(config.listen, "--listen or ROAMING_PRODUCER_LISTEN").await?;
+        info!(address = %server.address(), "serving /metrics, /healthz and /readyz");
+        let kafka = config.kafka.clone();
+        let look = move || -> Result<(u16, u16), ClientError> {
+            Ok((
+                topics::partitions(&kafka, topics::EVENTS)?,
+                topics::partitions(&kafka, topics::LANES)?,
+            ))
+        };
+        let looked = tokio::task::spawn_blocking(look).await;
+        let (events, lanes) = looked.expect("asking for metadata does not panic")?;
+        info!(brokers = config.kafka.bootstrap_servers, events, lanes, "topics found");
+        let registry = Registry::new();
+        let metrics = ProducerMetrics::register(&registry)?;
+        let observer = Observer::new(metrics.events_acknowledged.clone());
+        Ok(Self { config, server, registry, health: Health::default(), metrics, observer })
+    }
+
+    /// Returns the address of `/metrics`.
+    pub fn address(&self) -> SocketAddr {
+        self.server.address()
+    }
+
+    /// Returns a view of the producer, to be kept while it runs.
+    pub fn observer(&self) -> Observer {
+        self.observer.clone()
+    }
+
+    /// Runs until `stop` is cancelled, and then until the lanes are at rest and handed over.
+    ///
+    /// # Errors
+    /// Fails where a part failed, or did not end within the grace period.
+    pub async fn run(self, stop: CancellationToken) -> Result<(), AppError> {
+        let Self { config, server, registry, health, metrics, observer } = self;
+        let tasks = Tasks::<ClientError>::new(stop);
+        // The server ends last, so that `/readyz` shows the stop.
+        let served = CancellationToken::new();
+        let serving = tokio::spawn(server.serve(
+            registry,
+            health.clone(),
+            Router::new(),
+            served.clone().cancelled_owned(),
+        ));
+
+        let committed = Committed::default();
+        let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
+        let sender = Sender::try_new(SenderParts {
+            settings: config.kafka.clone(),
+            unread_bytes_max: config.unread_bytes_max,
+            committed: committed.clone(),
+            metrics,
+            observer,
+            gate: config.gate,
+            commands: inbox,
+        })?;
+        tasks.spawn_thread("sender", move || sender.run())?;
+
+        let (settings, stop) = (config.kafka.clone(), tasks.stop_token());
+        tasks.spawn_thread("consumer offsets", move || {
+            watch::run(&settings, &config.consumer_group, &committed, &stop)
+        })?;
+
+        let followed =
+            follow::run(config.kafka.clone(), commands.clone(), health.clone(), tasks.stop_token());
+        tasks.spawn("scenarios", followed);
+
+        let (settings, stop, member_health) = (config.kafka, tasks.stop_token(), health.clone());
+        tasks.spawn_thread("group", move || {
+            ownership::run(&settings, commands, member_health, &stop)
+        })?;
+
+        health.enter(Phase::Running);
+        let stopping = tasks.stop_token();
+        let health_at_stop = health.clone();
+        tokio::spawn(async move {
+            stopping.cancelled().await;
+            health_at_stop.enter(Phase::Stopping);
+        });
+        let ended = tasks.wait(config.grace).await;
+        if ended.is_err() {
+            health.enter(Phase::Failed);
+        }
+        served.cancel();
+        // The answers that are being written end by themselves, or with the process.
+        drop(serving);
+        Ok(ended?)
+    }
+}
+
+/// Why the producer did not run, or not end well.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AppError {
+    /// The port is taken.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// No broker answers, or a topic is missing.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// Two metrics have one name.
+    #[error("metrics cannot be registered")]
+    Metrics(#[from] prometheus::Error),
+    /// The system gives no thread.
+    #[error("a thread cannot be started")]
+    Thread(#[from] std::io::Error),
+    /// A part failed or hung.
+    #[error(transparent)]
+    Shutdown(#[from] ShutdownError<ClientError>),
+}

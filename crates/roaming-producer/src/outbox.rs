@@ -1,0 +1,280 @@
+//! The Kafka client that sends: bounded, in order, and given up at the first failure.
+
+use std::collections::BTreeSet;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::KafkaError;
+use rdkafka::message::{DeliveryResult, Message};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext};
+use roaming_events::Sequence;
+use roaming_service::kafka::{ClientError, KafkaSettings, log_library_error, log_library_line};
+use roaming_service::topics;
+
+/// Records on their way at most; below the client's own bound, so that it never refuses one.
+const RECORDS_MAX: usize = 80_000;
+/// Bytes on their way at most; below the client's own bound of 64 MiB.
+const BYTES_MAX: u64 = 48 << 20;
+
+/// Number of an owned lane in this process, so that a delivery report finds it without a search.
+pub type Slot = u16;
+
+/// How many lanes one process owns at most; further ones are refused and logged.
+pub const SLOTS_MAX: usize = 0xffff;
+
+/// What a record was, as its delivery report says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tag {
+    /// An event or an end marker.
+    Numbered(Slot, Sequence),
+    /// A marker.
+    Marker,
+    /// A progress record.
+    Progress,
+}
+
+// A tag travels through the client as a pointer: 16 bits of slot and 48 of sequence. The highest slot
+// is never given out and leaves room for the two other kinds.
+const _: () = assert!(usize::BITS == 64);
+const MARKER: usize = usize::MAX - 1;
+const PROGRESS: usize = usize::MAX;
+
+impl Tag {
+    fn to_bits(self) -> usize {
+        match self {
+            Self::Numbered(slot, sequence) => usize::from(slot) << 48 | sequence.get() as usize,
+            Self::Marker => MARKER,
+            Self::Progress => PROGRESS,
+        }
+    }
+
+    fn from_bits(bits: usize) -> Self {
+        const SEQUENCE: usize = (1 << 48) - 1;
+        match bits {
+            MARKER => Self::Marker,
+            PROGRESS => Self::Progress,
+            _ => Self::Numbered(
+                (bits >> 48) as Slot,
+                Sequence::try_new((bits & SEQUENCE) as u64).unwrap_or(Sequence::NONE),
+            ),
+        }
+    }
+}
+
+/// A record that the broker acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Delivery {
+    /// What it was.
+    pub tag: Tag,
+    /// The partition it stands in.
+    pub partition: u16,
+    /// Its offset there.
+    pub offset: u64,
+    /// Octets of key and payload.
+    pub bytes: u64,
+}
+
+/// A client with what is on its way through it.
+pub struct Outbox {
+    client: BaseProducer<Reports>,
+    records: usize,
+    bytes: u64,
+    progress_records: usize,
+    /// Partitions of `roaming.events` whose first record through this client is on its way, or
+    /// acknowledged. A broker takes whatever batch of a new client comes first, so that a second one
+    /// on its way could overtake a first that is tried again, and leave a hole.
+    first_sent: BTreeSet<u16>,
+    first_acknowledged: BTreeSet<u16>,
+}
+
+impl Outbox {
+    /// Makes a client; nothing is connected yet.
+    ///
+    /// # Errors
+    /// Fails where the client library refuses the settings.
+    pub fn open(settings: &KafkaSettings) -> Result<Self, ClientError> {
+        let client = settings
+            .producer()
+            .create_with_context(Reports::default())
+            .map_err(|source| settings.explain("create a client", source))?;
+        Ok(Self {
+            client,
+            records: 0,
+            bytes: 0,
+            progress_records: 0,
+            first_sent: BTreeSet::new(),
+            first_acknowledged: BTreeSet::new(),
+        })
+    }
+
+    /// Whether one more record has room.
+    pub fn has_room(&self) -> bool {
+        self.records < RECORDS_MAX && self.bytes < BYTES_MAX
+    }
+
+    /// Whether a partition of `roaming.events` takes a record now.
+    pub fn accepts(&self, partition: u16) -> bool {
+        self.has_room()
+            && (self.first_acknowledged.contains(&partition)
+                || !self.first_sent.contains(&partition))
+    }
+
+    /// Hands an event, marker or end marker to the client.
+    ///
+    /// # Errors
+    /// Fails where the client refuses it: give the client up.
+    pub fn send_event(
+        &mut self,
+        partition: u16,
+        key: &[u8],
+        payload: &[u8],
+        tag: Tag,
+    ) -> Result<(), KafkaError> {
+        self.send(topics::EVENTS, partition, key, payload, tag)?;
+        if !self.first_acknowledged.contains(&partition) {
+            self.first_sent.insert(partition);
+        }
+        Ok(())
+    }
+
+    /// Hands a progress record to the client.
+    ///
+    /// # Errors
+    /// As [`send_event`](Self::send_event).
+    pub fn send_progress(
+        &mut self,
+        partition: u16,
+        key: &[u8],
+        payload: &[u8],
+    ) -> Result<(), KafkaError> {
+        self.send(topics::LANES, partition, key, payload, Tag::Progress)?;
+        self.progress_records += 1;
+        Ok(())
+    }
+
+    fn send(
+        &mut self,
+        topic: &str,
+        partition: u16,
+        key: &[u8],
+        payload: &[u8],
+        tag: Tag,
+    ) -> Result<(), KafkaError> {
+        let record = BaseRecord::with_opaque_to(topic, tag.to_bits())
+            .partition(i32::from(partition))
+            .key(key)
+            .payload(payload);
+        self.client.send(record).map_err(|(error, _)| error)?;
+        self.records += 1;
+        self.bytes += (key.len() + payload.len()) as u64;
+        Ok(())
+    }
+
+    /// Waits for delivery reports for as long as `wait` says and appends what was acknowledged to
+    /// `deliveries`, in order within a partition.
+    ///
+    /// # Errors
+    /// Fails where any record was not delivered: give the client up.
+    pub fn poll(
+        &mut self,
+        wait: Duration,
+        deliveries: &mut Vec<Delivery>,
+    ) -> Result<(), KafkaError> {
+        self.client.poll(wait);
+        let mut reports = self.client.context().lock();
+        let start = deliveries.len();
+        deliveries.append(&mut reports.delivered);
+        let failure = reports.failure.take();
+        drop(reports);
+        for delivery in &deliveries[start..] {
+            self.records -= 1;
+            self.bytes -= delivery.bytes;
+            match delivery.tag {
+                Tag::Progress => self.progress_records -= 1,
+                Tag::Marker | Tag::Numbered(..) => {
+                    self.first_acknowledged.insert(delivery.partition);
+                }
+            }
+        }
+        failure.map_or(Ok(()), Err)
+    }
+
+    /// Returns how many records are on their way.
+    pub fn in_flight(&self) -> usize {
+        self.records
+    }
+
+    /// Returns how many progress records are on their way.
+    pub fn progress_in_flight(&self) -> usize {
+        self.progress_records
+    }
+}
+
+/// Collects the delivery reports of one client.
+#[derive(Default)]
+struct Reports {
+    collected: Mutex<Collected>,
+}
+
+#[derive(Default)]
+struct Collected {
+    delivered: Vec<Delivery>,
+    /// The first failure. What is acknowledged after it does not count: the client is given up.
+    failure: Option<KafkaError>,
+}
+
+impl Reports {
+    fn lock(&self) -> MutexGuard<'_, Collected> {
+        self.collected.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ClientContext for Reports {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        log_library_line(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        log_library_error(&error, reason);
+    }
+}
+
+impl ProducerContext for Reports {
+    type DeliveryOpaque = usize;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, tag: usize) {
+        let mut collected = self.lock();
+        if collected.failure.is_some() {
+            return;
+        }
+        match result {
+            Ok(message) => collected.delivered.push(Delivery {
+                tag: Tag::from_bits(tag),
+                partition: message.partition().unsigned_abs() as u16,
+                offset: message.offset().unsigned_abs(),
+                bytes: (message.key_len() + message.payload_len()) as u64,
+            }),
+            Err((error, _)) => collected.failure = Some(error.clone()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tags_survive_the_way_through_a_pointer() {
+        let last = Sequence::try_new(Sequence::NONE.get() - 1).expect("a sequence");
+        for tag in [
+            Tag::Numbered(0, Sequence::ZERO),
+            Tag::Numbered(0xfffe, last),
+            Tag::Marker,
+            Tag::Progress,
+        ] {
+            assert_eq!(Tag::from_bits(tag.to_bits()), tag);
+        }
+    }
+}

@@ -1,0 +1,306 @@
+//! The thread that sends: it drives all lanes of this process, in turn.
+
+use std::collections::BTreeSet;
+use std::sync::mpsc::SyncSender;
+use std::time::{Duration, Instant};
+
+use roaming_service::backoff::Backoff;
+use roaming_service::kafka::{ClientError, KafkaSettings};
+use roaming_service::telemetry::chain;
+use roaming_sim::control::{ControlRecord, RunState};
+use tokio::sync::mpsc::error::TryRecvError;
+use tokio::sync::{mpsc, watch};
+use tracing::{error, info, warn};
+
+use crate::clock::wall_unix_ms;
+use crate::fleet::{Fleet, FleetError, PartitionProgress};
+use crate::metrics::ProducerMetrics;
+use crate::observer::Observer;
+use crate::outbox::Slot;
+use crate::watch::Committed;
+use crate::wire::{Pace, Turn, Wire, WireError};
+
+/// How often progress is recorded.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
+/// How long the thread waits for the broker where no lane can move.
+const IDLE_WAIT: Duration = Duration::from_millis(2);
+/// The same where nothing is on its way either.
+const REST_WAIT: Duration = Duration::from_millis(10);
+/// How long lanes that are given up wait for what is on their way. Later than that they are left with
+/// what was recorded: the next owner repeats the rest.
+pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What the other tasks tell the sender; in a bounded channel.
+#[derive(Debug)]
+pub enum Command {
+    /// A run's control record; `None` where it was deleted.
+    Control {
+        /// The run's name.
+        name: String,
+        /// The record.
+        record: Option<Box<ControlRecord>>,
+    },
+    /// A partition of `roaming.lanes` was assigned and read to its end.
+    Owned {
+        /// The partition.
+        partition: u16,
+        /// The progress that stands there.
+        progress: PartitionProgress,
+    },
+    /// Partitions are taken away; their lanes stop, and `done` is told so.
+    Revoked {
+        /// The partitions.
+        partitions: BTreeSet<u16>,
+        /// Answered when their lanes are at rest and their progress is recorded.
+        done: SyncSender<()>,
+    },
+}
+
+/// What the sender is made of.
+pub struct SenderParts {
+    /// Where to send to.
+    pub settings: KafkaSettings,
+    /// Bound of flow control, for each partition.
+    pub unread_bytes_max: u64,
+    /// How far the consumers are.
+    pub committed: Committed,
+    /// Where it counts.
+    pub metrics: ProducerMetrics,
+    /// Where it shows how far lanes are.
+    pub observer: Observer,
+    /// Nothing is sent while this says `false`.
+    pub gate: Option<watch::Receiver<bool>>,
+    /// What it is told. It ends when all ends that tell it are gone.
+    pub commands: mpsc::Receiver<Command>,
+}
+
+/// The sender's state.
+pub struct Sender {
+    parts: SenderParts,
+    fleet: Fleet,
+    wire: Wire,
+    backoff: Backoff,
+    refused: BTreeSet<String>,
+    recorded: Instant,
+}
+
+impl Sender {
+    /// Makes a sender; nothing is connected yet.
+    ///
+    /// # Errors
+    /// Fails where the client library refuses the settings.
+    pub fn try_new(parts: SenderParts) -> Result<Self, ClientError> {
+        let wire = Wire::open(
+            &parts.settings,
+            parts.unread_bytes_max,
+            parts.committed.clone(),
+            parts.metrics.clone(),
+        )?;
+        Ok(Self {
+            parts,
+            fleet: Fleet::default(),
+            wire,
+            backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(2)),
+            refused: BTreeSet::new(),
+            recorded: Instant::now(),
+        })
+    }
+
+    /// Sends until nobody can tell it anything more.
+    ///
+    /// # Errors
+    /// Fails where the client library refuses the settings. A broker that is away is waited for.
+    pub fn run(mut self) -> Result<(), ClientError> {
+        loop {
+            match self.parts.commands.try_recv() {
+                Ok(command) => {
+                    self.obey(command)?;
+                    continue;
+                }
+                Err(TryRecvError::Disconnected) => return Ok(()),
+                Err(TryRecvError::Empty) => {}
+            }
+            if let Err(error) = self.step() {
+                self.recover(&error)?;
+            }
+        }
+    }
+
+    /// One turn of every lane, and what the broker says to it.
+    fn step(&mut self) -> Result<(), WireError> {
+        let moved = self.turn()?;
+        let wait = match moved {
+            true => Duration::ZERO,
+            false if self.wire.in_flight() > 0 || self.wire.is_held() => IDLE_WAIT,
+            false => REST_WAIT,
+        };
+        self.wire.settle(&mut self.fleet, wait)?;
+        if self.recorded.elapsed() >= PROGRESS_INTERVAL {
+            self.recorded = Instant::now();
+            self.record()?;
+        }
+        Ok(())
+    }
+
+    /// Gives every lane its turn; says whether any moved.
+    fn turn(&mut self) -> Result<bool, WireError> {
+        if self.parts.gate.as_ref().is_some_and(|gate| !*gate.borrow()) {
+            return Ok(false);
+        }
+        let (wall, now) = (wall_unix_ms(), Instant::now());
+        let mut moved = false;
+        let Fleet { runs, lanes, .. } = &mut self.fleet;
+        let running = runs.values_mut().filter(|run| run.record.state != RunState::Stopped);
+        for run in running {
+            let pace = Pace::of(&run.record, run.window_end, wall);
+            let mut all_quiet = true;
+            for &slot in run.slots.values() {
+                let Some(lane) = &mut lanes[usize::from(slot)] else { continue };
+                let turn = self.wire.drive(slot, lane, &pace, now)?;
+                moved |= turn == Turn::Moved;
+                all_quiet &= turn == Turn::Quiet;
+            }
+            if all_quiet && pace.until == run.window_end {
+                let waiting =
+                    run.slots.values().filter_map(|&slot| lanes[usize::from(slot)].as_ref());
+                let times: Vec<_> = waiting.filter_map(|lane| lane.sender.time()).collect();
+                moved |= run.open_window(times.into_iter());
+            }
+        }
+        Ok(moved)
+    }
+
+    /// Records how far the lanes are, and lets go of those that are at their end.
+    fn record(&mut self) -> Result<(), WireError> {
+        let at_rest = self.wire.progress_in_flight() == 0;
+        let mut ended = Vec::new();
+        for (slot, lane) in (0..).zip(&mut self.fleet.lanes) {
+            let Some(lane) = lane else { continue };
+            if at_rest && lane.sender.is_recorded_to_its_end() {
+                ended.push(slot);
+            }
+            self.wire.record(lane)?;
+        }
+        self.fleet.release(&ended);
+        self.show();
+        self.backoff.reset();
+        Ok(())
+    }
+
+    fn show(&self) {
+        let positions: Vec<_> = self.fleet.positions().collect();
+        let finished = positions.iter().filter(|progress| progress.ended).count();
+        let metrics = &self.parts.metrics;
+        metrics.lanes_owned.set(self.fleet.lanes().count().try_into().unwrap_or(i64::MAX));
+        metrics.lanes_finished.set(finished.try_into().unwrap_or(i64::MAX));
+        metrics.simulated_time.reset();
+        for (name, run) in &self.fleet.runs {
+            let own = positions.iter().filter(|progress| progress.run == run.record.run);
+            let reached = own
+                .map(|progress| {
+                    if progress.ended { run.specification().end() } else { progress.emission_time }
+                })
+                .min();
+            if let Some(reached) = reached {
+                let seconds = i64::try_from(reached.unix_ms() / 1000).unwrap_or(i64::MAX);
+                metrics.simulated_time.with_label_values(&[name.as_str()]).set(seconds);
+            }
+        }
+        self.parts.committed.set_busy(self.fleet.lanes().next().is_some());
+        self.parts.observer.show(positions);
+    }
+
+    fn obey(&mut self, command: Command) -> Result<(), ClientError> {
+        match command {
+            Command::Control { name, record } => {
+                let superseded = self.fleet.superseded(&name, record.as_deref());
+                self.give_up(&superseded)?;
+                let state = record.as_ref().map(|record| record.state);
+                info!(run = name, ?state, "control record");
+                let applied = self.fleet.apply(&name, record.map(|record| *record));
+                self.note_refusal(name, applied);
+            }
+            Command::Owned { partition, progress } => {
+                info!(partition, lanes_with_progress = progress.len(), "partition of lanes owned");
+                let owned = self.fleet.own(partition, progress);
+                self.note_refusal(format!("partition {partition}"), owned);
+            }
+            Command::Revoked { partitions, done } => {
+                let slots = self.fleet.slots_in(&partitions);
+                self.give_up(&slots)?;
+                self.fleet.disown(&partitions);
+                info!(?partitions, lanes = slots.len(), "partitions of lanes given up");
+                // Who asked may have stopped waiting.
+                let _ = done.send(());
+            }
+        }
+        for run in self.fleet.runs.values() {
+            for partition in 0..run.specification().events_partitions {
+                self.parts.committed.watch(partition);
+            }
+        }
+        self.show();
+        Ok(())
+    }
+
+    /// Keeps what this release cannot do visible, without ending what it can.
+    fn note_refusal(&mut self, what: String, result: Result<(), FleetError>) {
+        match result {
+            Ok(()) => {
+                self.refused.remove(&what);
+            }
+            Err(failure) => {
+                error!(what, error = chain(&failure), "refused");
+                self.refused.insert(what);
+            }
+        }
+        self.parts.metrics.runs_refused.set(i64::try_from(self.refused.len()).unwrap_or(i64::MAX));
+    }
+
+    /// Stops lanes: waits for what is on its way, records how far they are, and lets them go.
+    fn give_up(&mut self, slots: &[Slot]) -> Result<(), ClientError> {
+        if slots.is_empty() {
+            return Ok(());
+        }
+        let drained = self.drain(slots);
+        self.fleet.release(slots);
+        match drained {
+            Ok(()) => Ok(()),
+            // Their reports must find no other lane, so that the client goes with them.
+            Err(error) => self.recover(&error),
+        }
+    }
+
+    fn drain(&mut self, slots: &[Slot]) -> Result<(), WireError> {
+        let start = Instant::now();
+        loop {
+            let mut on_their_way = 0;
+            for &slot in slots {
+                let Some(lane) = self.fleet.lane_mut(slot) else { continue };
+                on_their_way += lane.sender.in_flight();
+                if lane.sender.in_flight() == 0 {
+                    self.wire.record(lane)?;
+                }
+            }
+            on_their_way += self.wire.progress_in_flight();
+            if on_their_way == 0 {
+                return Ok(());
+            }
+            if start.elapsed() > DRAIN_TIMEOUT {
+                return Err(WireError::Late { in_flight: on_their_way, waited: DRAIN_TIMEOUT });
+            }
+            self.wire.settle(&mut self.fleet, IDLE_WAIT)?;
+        }
+    }
+
+    /// Gives the client up, and starts every lane again from what was acknowledged.
+    fn recover(&mut self, failure: &WireError) -> Result<(), ClientError> {
+        let pause = self.backoff.pause();
+        self.parts.metrics.delivery_failures.inc();
+        warn!(error = chain(failure), ?pause, "client given up, its lanes resume");
+        self.wire.reopen(&self.parts.settings)?;
+        self.fleet.restart();
+        std::thread::sleep(pause);
+        Ok(())
+    }
+}

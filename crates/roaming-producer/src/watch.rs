@@ -1,0 +1,105 @@
+//! Watches how far the consumers are, for the flow control.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaResult;
+use rdkafka::topic_partition_list::TopicPartitionList;
+use roaming_service::kafka::{ClientError, KafkaSettings, LogContext};
+use roaming_service::telemetry::chain;
+use roaming_service::topics;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+/// How often the consumers' offsets are asked for while something is unread.
+const BUSY_INTERVAL: Duration = Duration::from_millis(20);
+/// How often otherwise.
+const IDLE_INTERVAL: Duration = Duration::from_millis(200);
+/// How long one question may take.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The offsets that the consumers committed; clones share them.
+#[derive(Clone, Default)]
+pub struct Committed {
+    /// Per partition the next offset to read; `None` where nothing is committed.
+    offsets: Arc<Mutex<BTreeMap<u16, Option<u64>>>>,
+    busy: Arc<AtomicBool>,
+}
+
+impl Committed {
+    /// Asks for a partition to be watched.
+    pub fn watch(&self, partition: u16) {
+        self.lock().entry(partition).or_default();
+    }
+
+    /// Says whether anything is unread.
+    pub fn set_busy(&self, busy: bool) {
+        self.busy.store(busy, Ordering::Relaxed);
+    }
+
+    /// Calls `each` with every partition that has an offset, and the offset.
+    pub fn for_each(&self, mut each: impl FnMut(u16, u64)) {
+        for (&partition, &offset) in &*self.lock() {
+            if let Some(offset) = offset {
+                each(partition, offset);
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<u16, Option<u64>>> {
+        self.offsets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Keeps `committed` up to date until `stop`; has a thread of its own.
+///
+/// # Errors
+/// Fails where the client library refuses the settings. A broker that is away is waited for.
+pub fn run(
+    settings: &KafkaSettings,
+    group: &str,
+    committed: &Committed,
+    stop: &CancellationToken,
+) -> Result<(), ClientError> {
+    // It has the group's name but does not join: it only asks the coordinator.
+    let client: BaseConsumer<LogContext> = settings
+        .consumer(group)
+        .create_with_context(LogContext)
+        .map_err(|source| settings.explain("create a client", source))?;
+    let mut failing = false;
+    while !stop.is_cancelled() {
+        match ask(&client, committed) {
+            Ok(()) => failing = false,
+            Err(error) => {
+                if !failing {
+                    warn!(group, error = chain(&error), "offsets of the consumers are not known");
+                }
+                failing = true;
+            }
+        }
+        let busy = committed.busy.load(Ordering::Relaxed);
+        // Nothing is assigned, so that this waits, and serves the client's log lines meanwhile.
+        let _ = client.poll(if busy { BUSY_INTERVAL } else { IDLE_INTERVAL });
+    }
+    Ok(())
+}
+
+fn ask(client: &BaseConsumer<LogContext>, committed: &Committed) -> KafkaResult<()> {
+    let mut wanted = TopicPartitionList::new();
+    for &partition in committed.lock().keys() {
+        wanted.add_partition(topics::EVENTS, i32::from(partition));
+    }
+    if wanted.count() == 0 {
+        return Ok(());
+    }
+    let found = client.committed_offsets(wanted, ANSWER_TIMEOUT)?;
+    let mut offsets = committed.lock();
+    for element in found.elements() {
+        let offset = element.offset().to_raw().and_then(|offset| u64::try_from(offset).ok());
+        offsets.insert(element.partition().unsigned_abs() as u16, offset);
+    }
+    Ok(())
+}

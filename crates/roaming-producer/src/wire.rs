@@ -1,0 +1,257 @@
+//! Drives one lane onto the wire, as far as time, flow control and room allow.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use rdkafka::error::KafkaError;
+use roaming_events::SimTime;
+use roaming_service::kafka::{ClientError, KafkaSettings};
+use roaming_sim::control::{ControlRecord, Speed};
+
+use crate::fleet::{Fleet, OwnedLane};
+use crate::flow::FlowControl;
+use crate::lane::{AcknowledgementError, Step};
+use crate::metrics::ProducerMetrics;
+use crate::outbox::{Delivery, Outbox, Slot, Tag};
+use crate::watch::Committed;
+
+/// How many events a lane sends before the next one has its turn.
+const BURST: usize = 256;
+/// After how long without a record a lane says that it is quiet.
+const MARKER_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The client, and what decides whether it takes more.
+pub struct Wire {
+    outbox: Outbox,
+    flow: FlowControl,
+    committed: Committed,
+    metrics: ProducerMetrics,
+    /// Partitions that flow control holds now.
+    held: BTreeSet<u16>,
+    payload: Vec<u8>,
+    deliveries: Vec<Delivery>,
+}
+
+/// Up to when a lane may go, and how late that makes its events.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// Events before this time may leave.
+    pub until: SimTime,
+    /// The simulated time that the wall clock stands for, and simulated seconds a second; `None` at full
+    /// speed.
+    clock: Option<(SimTime, f64)>,
+}
+
+impl Pace {
+    /// Returns the pace of a run at a wall time, held back at the end of its window.
+    pub fn of(record: &ControlRecord, window_end: SimTime, wall_unix_ms: u64) -> Self {
+        let allowed = record.allowed_until(wall_unix_ms);
+        let clock = match record.speed {
+            Speed::Max => None,
+            Speed::Factor(factor) => Some((allowed, factor)),
+        };
+        Self { until: allowed.min(window_end), clock }
+    }
+
+    /// Returns by how many seconds of the wall clock an event leaves after its time.
+    fn lateness(&self, emission_time: SimTime) -> Option<f64> {
+        let (now, factor) = self.clock?;
+        Some(now.since(emission_time).ms() as f64 / 1000.0 / factor)
+    }
+}
+
+/// What came of a lane's turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// It sent, or moved towards where its progress stands.
+    Moved,
+    /// It has something to send and may not yet.
+    Held,
+    /// It has nothing to send now, or ever.
+    Quiet,
+}
+
+/// Why a client is given up.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WireError {
+    /// A record was not delivered, or not taken.
+    #[error("a record was not delivered")]
+    Delivery(#[from] KafkaError),
+    /// The reports do not add up.
+    #[error("delivery reports are out of order")]
+    Order(#[from] AcknowledgementError),
+    /// What was on its way did not arrive in time.
+    #[error("{in_flight} records were still on their way after {waited:?}")]
+    Late {
+        /// Records on their way.
+        in_flight: usize,
+        /// How long they were waited for.
+        waited: Duration,
+    },
+}
+
+impl Wire {
+    /// Opens a client; `unread_bytes_max` is the bound of flow control.
+    ///
+    /// # Errors
+    /// Fails where the client library refuses the settings.
+    pub fn open(
+        settings: &KafkaSettings,
+        unread_bytes_max: u64,
+        committed: Committed,
+        metrics: ProducerMetrics,
+    ) -> Result<Self, ClientError> {
+        Ok(Self {
+            outbox: Outbox::open(settings)?,
+            flow: FlowControl::new(unread_bytes_max),
+            committed,
+            metrics,
+            held: BTreeSet::new(),
+            payload: Vec::new(),
+            deliveries: Vec::new(),
+        })
+    }
+
+    /// Gives the client up for a new one. What was on its way may arrive all the same.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn reopen(&mut self, settings: &KafkaSettings) -> Result<(), ClientError> {
+        self.outbox = Outbox::open(settings)?;
+        self.flow.forget_in_flight();
+        Ok(())
+    }
+
+    /// Gives a lane its turn: a burst of events at most.
+    ///
+    /// # Errors
+    /// Fails where the client must be given up.
+    pub fn drive(
+        &mut self,
+        slot: Slot,
+        lane: &mut OwnedLane,
+        pace: &Pace,
+        now: Instant,
+    ) -> Result<Turn, WireError> {
+        let partition = lane.events_partition;
+        let mut turn = Turn::Quiet;
+        for _ in 0..BURST {
+            if !self.takes(partition) {
+                return Ok(if turn == Turn::Moved { Turn::Moved } else { Turn::Held });
+            }
+            let id = match lane.sender.next(pace.until, &mut self.payload) {
+                Step::Event { id, emission_time } => {
+                    if turn == Turn::Quiet
+                        && let Some(lateness) = pace.lateness(emission_time)
+                    {
+                        self.metrics.lateness.observe(lateness);
+                    }
+                    id
+                }
+                Step::End { id } => id,
+                Step::Forwarding => return Ok(Turn::Moved),
+                Step::Wait if turn == Turn::Moved => return Ok(Turn::Moved),
+                Step::Wait => {
+                    self.mark(lane, now)?;
+                    return Ok(Turn::Quiet);
+                }
+                Step::Done => return Ok(turn),
+            };
+            let bytes = (id.text().len() + self.payload.len()) as u64;
+            let tag = Tag::Numbered(slot, id.sequence);
+            self.outbox.send_event(partition, &id.text(), &self.payload, tag)?;
+            self.flow.sent(partition, bytes);
+            lane.last_sent = now;
+            turn = Turn::Moved;
+        }
+        Ok(turn)
+    }
+
+    /// Whether a partition takes a record now.
+    fn takes(&mut self, partition: u16) -> bool {
+        if self.flow.allows(partition) {
+            self.held.remove(&partition);
+            return self.outbox.accepts(partition);
+        }
+        if self.held.insert(partition) {
+            self.metrics.flow_waits.inc();
+        }
+        false
+    }
+
+    /// Says that a lane is quiet, where it said nothing for a while.
+    fn mark(&mut self, lane: &mut OwnedLane, now: Instant) -> Result<(), WireError> {
+        if now.duration_since(lane.last_sent) < MARKER_INTERVAL {
+            return Ok(());
+        }
+        let Some(marker) = lane.sender.marker(&mut self.payload) else { return Ok(()) };
+        let key = marker.key();
+        self.outbox.send_event(lane.events_partition, &key, &self.payload, Tag::Marker)?;
+        self.flow.sent(lane.events_partition, (key.len() + self.payload.len()) as u64);
+        self.metrics.markers.inc();
+        lane.last_sent = now;
+        Ok(())
+    }
+
+    /// Hands the progress of a lane to the client, where it changed and there is room.
+    ///
+    /// # Errors
+    /// As [`drive`](Self::drive).
+    pub fn record(&mut self, lane: &mut OwnedLane) -> Result<(), WireError> {
+        if !self.outbox.has_room() {
+            return Ok(());
+        }
+        if let Some(progress) = lane.sender.progress() {
+            let (key, value) = (progress.key(), progress.encode());
+            self.outbox.send_progress(lane.lanes_partition, key.as_bytes(), &value)?;
+            self.metrics.progress_records.inc();
+        }
+        Ok(())
+    }
+
+    /// Waits for what the broker and the consumers say, and tells the lanes.
+    ///
+    /// # Errors
+    /// As [`drive`](Self::drive).
+    pub fn settle(&mut self, fleet: &mut Fleet, wait: Duration) -> Result<(), WireError> {
+        self.deliveries.clear();
+        let polled = self.outbox.poll(wait, &mut self.deliveries);
+        let (mut events, mut bytes) = (0, 0);
+        for delivery in &self.deliveries {
+            if delivery.tag == Tag::Progress {
+                continue;
+            }
+            self.flow.acknowledged(delivery.partition, delivery.offset, delivery.bytes);
+            if let Tag::Numbered(slot, sequence) = delivery.tag {
+                // A lane is released only when nothing of it is on its way, so that it is found here.
+                if let Some(lane) = fleet.lane_mut(slot) {
+                    lane.sender.acknowledged(sequence)?;
+                }
+                events += 1;
+                bytes += delivery.bytes;
+            }
+        }
+        self.metrics.events_acknowledged.inc_by(events);
+        self.metrics.bytes_acknowledged.inc_by(bytes);
+        self.metrics.records_in_flight.set(i64::try_from(self.outbox.in_flight()).unwrap_or(0));
+        let flow = &mut self.flow;
+        self.committed.for_each(|partition, offset| flow.committed(partition, offset));
+        Ok(polled?)
+    }
+
+    /// Returns how many records are on their way.
+    pub fn in_flight(&self) -> usize {
+        self.outbox.in_flight()
+    }
+
+    /// Returns how many progress records are on their way.
+    pub fn progress_in_flight(&self) -> usize {
+        self.outbox.progress_in_flight()
+    }
+
+    /// Whether flow control holds a partition.
+    pub fn is_held(&self) -> bool {
+        !self.held.is_empty()
+    }
+}
