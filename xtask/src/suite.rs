@@ -35,30 +35,52 @@ impl fmt::Display for Count {
     }
 }
 
-/// Runs every test, and goes on after a failure, so that one run shows all of them.
+/// Every test of the workspace; goes on after a failure, so that one run shows all of them.
+const TESTS: &[&str] = &["test", "--locked", "--workspace", "--no-fail-fast"];
+
+/// Breaks each invariant on purpose and looks whether the simulation finds it.
+const MUTANTS: &[&str] =
+    &["run", "--locked", "--quiet", "--package", "roaming-testkit", "--bin", "mutants"];
+
+/// Runs all tests, whether or not some fail, and prints the closing line.
 pub(crate) fn run(workspace: &Workspace) -> anyhow::Result<ExitCode> {
     let started = Instant::now();
-    let mut child = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-        .args(["test", "--locked", "--workspace", "--no-fail-fast"])
-        .current_dir(&workspace.root)
-        .stdout(Stdio::piped())
-        .spawn()
-        .context("cargo test does not start")?;
     let mut count = Count::default();
-    let output = child.stdout.take().context("the output of cargo test is not captured")?;
-    for line in BufReader::new(output).lines() {
-        let line = line.context("the output of cargo test cannot be read")?;
-        println!("{line}");
-        count.add(result(&line));
-    }
-    let status = child.wait().context("cargo test cannot be waited for")?;
-    if !status.success() && count.failed == 0 {
-        // A program that does not compile, or that died before its closing line, has failed too.
-        count.failed = 1;
+    for program in [TESTS, MUTANTS] {
+        count.add(cargo(workspace, program)?);
     }
     println!("\ntests took {:.0} s", started.elapsed().as_secs_f64());
     println!("{count}");
-    Ok(if status.success() && count.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if count.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Runs cargo, passes its output on and counts the results in it.
+fn cargo(workspace: &Workspace, arguments: &[&str]) -> anyhow::Result<Count> {
+    let mut child = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+        .args(arguments)
+        .current_dir(&workspace.root)
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("cargo does not start")?;
+    let mut count = Count::default();
+    let output = child.stdout.take().context("the output of cargo is not captured")?;
+    for line in BufReader::new(output).lines() {
+        let line = line.context("the output of cargo cannot be read")?;
+        println!("{line}");
+        count.add(result(&line));
+    }
+    let status = child.wait().context("cargo cannot be waited for")?;
+    Ok(settle(count, status.success()))
+}
+
+/// Makes the count and the exit status agree: what does not compile or dies before its closing line has
+/// failed too, and a program that counts nothing is one test itself.
+fn settle(count: Count, success: bool) -> Count {
+    match (success, count) {
+        (false, Count { failed: 0, .. }) => Count { failed: 1, ..count },
+        (true, Count { passed: 0, failed: 0, ignored: 0 }) => Count { passed: 1, ..count },
+        _ => count,
+    }
 }
 
 /// Reads the closing line of one test program; every other line counts nothing.
@@ -96,6 +118,16 @@ mod tests {
         }
         assert_eq!(count, Count { passed: 43, failed: 2, ignored: 1 });
         assert_eq!(count.to_string(), "43 passed, 2 failed, 1 skipped");
+    }
+
+    #[test]
+    fn a_program_that_dies_has_failed() {
+        let passed = Count { passed: 7, ..Count::default() };
+        assert_eq!(settle(passed, false), Count { passed: 7, failed: 1, ignored: 0 });
+        assert_eq!(settle(passed, true), passed);
+        assert_eq!(settle(Count::default(), true).passed, 1);
+        let failed = Count { failed: 2, ..passed };
+        assert_eq!(settle(failed, false), failed);
     }
 
     #[test]
