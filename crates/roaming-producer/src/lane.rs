@@ -113,12 +113,15 @@ impl LaneSender {
             return Step::Wait;
         }
         payload.clear();
-        if let Some(event) = self.engine.next_before(until) {
+        // Only a look beyond the end shows that nothing is left.
+        let ending = until >= self.end_time;
+        let looked_at = if ending { SimTime::MAX } else { until };
+        if let Some(event) = self.engine.next_before(looked_at) {
             json::encode(&event, payload);
             self.in_flight.push_back(event.emission_time);
             return Step::Event { id: event.id, emission_time: event.emission_time };
         }
-        if self.engine.is_exhausted() && until >= self.end_time {
+        if ending {
             return self.end(payload);
         }
         self.quiet_until = until;
