@@ -21,9 +21,10 @@ demo: ## Run producer, consumer and live page in one process, and prove the resu
 test: lint ## Check everything and run all tests
 	cargo xtask test
 
-lint: setup ## Check format, lints, house rules, licences and sources of dependencies
+lint: setup ## Check format, lints, links in the docs, house rules, licences of dependencies
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets --quiet -- --deny warnings
+	RUSTDOCFLAGS="--deny warnings" cargo doc --locked --workspace --no-deps --document-private-items --quiet
 	cargo xtask tidy
 	.tools/bin/cargo-deny --locked check bans licenses sources
 
