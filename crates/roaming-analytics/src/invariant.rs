@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use roaming_events::{RowKey, SimTime, Totals};
+use roaming_events::{RowKey, Sequence, SimTime, Totals};
 
 use crate::checkpoint::LaneRow;
 use crate::gaps;
@@ -71,10 +71,31 @@ pub enum Subject<'a> {
         /// The newest epoch that the store had given out for the partition.
         newest: u64,
     },
+    /// What a lane's time claims, against what is still missing of the lane.
+    Claim {
+        /// The lane's time.
+        claimed: SimTime,
+        /// Emission time of the first event that was not counted.
+        missing: SimTime,
+    },
+    /// How far a run's watermark came in a partition, once all that was sent was observed.
+    Reached {
+        /// The watermark.
+        watermark: SimTime,
+        /// The time up to which every lane there has said everything, with markers.
+        sent: SimTime,
+    },
+    /// A numbered record that a lane's senders, which leave no holes, wrote to the log.
+    Arrival {
+        /// One more than the highest number that the log had of the lane.
+        next: Sequence,
+        /// The record's number.
+        sequence: Sequence,
+    },
 }
 
 /// Every invariant, in the order of their numbers. A number is never given twice.
-pub const REGISTRY: [Invariant; 9] = [
+pub const REGISTRY: [Invariant; 12] = [
     Invariant {
         id: "INV-1",
         name: "every number is accounted for",
@@ -165,6 +186,33 @@ pub const REGISTRY: [Invariant; 9] = [
         statement: "only the owner with the newest epoch commits",
         holds: |subject| match subject {
             Subject::Commit { epoch, newest } => Some(epoch == newest),
+            _ => None,
+        },
+    },
+    Invariant {
+        id: "INV-10",
+        name: "a lane's time claims nothing that is missing",
+        statement: "no event that was not counted was emitted before the lane's time",
+        holds: |subject| match subject {
+            Subject::Claim { claimed, missing } => Some(claimed <= missing),
+            _ => None,
+        },
+    },
+    Invariant {
+        id: "INV-11",
+        name: "a number repeats but never jumps",
+        statement: "the log gets no number of a lane before the one that precedes it",
+        holds: |subject| match subject {
+            Subject::Arrival { next, sequence } => Some(sequence <= next),
+            _ => None,
+        },
+    },
+    Invariant {
+        id: "INV-12",
+        name: "the watermark follows what was sent",
+        statement: "once nothing is missing, the watermark is the time up to which lanes have spoken",
+        holds: |subject| match subject {
+            Subject::Reached { watermark, sent } => Some(watermark >= sent),
             _ => None,
         },
     },

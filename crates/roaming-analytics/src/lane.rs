@@ -117,7 +117,7 @@ impl Lane {
     /// Takes a record that could not be read, if it has the next number: the lane goes on after it.
     /// Returns whether it did.
     pub(crate) fn skip_unreadable(&mut self, sequence: Sequence, gaps_max: usize) -> bool {
-        let takes = sequence == self.row.next && self.place(sequence, gaps_max) == Place::Next;
+        let takes = self.place(sequence, gaps_max) == Place::Next;
         if takes {
             self.row.next = sequence.next();
             self.row.rejected += 1;

@@ -35,7 +35,7 @@ pub struct PartitionConfig {
 /// nothing in what is counted.
 #[derive(Clone, Debug)]
 pub struct Partition {
-    partition: u16,
+    number: u16,
     config: PartitionConfig,
     runs: BTreeMap<RunId, Run>,
     /// Lanes that the store holds of runs that are not registered yet.
@@ -82,7 +82,7 @@ impl Partition {
             unattributed_rejects: snapshot.unattributed_rejects,
         };
         Self {
-            partition,
+            number: partition,
             config,
             runs: BTreeMap::new(),
             unclaimed,
@@ -99,7 +99,7 @@ impl Partition {
     /// # Panics
     /// Panics where the store held a lane of the run that does not live in this partition.
     pub fn register_run(&mut self, view: RunView) {
-        let (partition, unclaimed) = (self.partition, &mut self.unclaimed);
+        let (partition, unclaimed) = (self.number, &mut self.unclaimed);
         self.runs.entry(view.run).or_insert_with(|| {
             Run::new(partition, view, unclaimed.remove(&view.run).unwrap_or_default())
         });
@@ -173,7 +173,7 @@ impl Partition {
         self.assert_lanes_and_rows();
         self.position_writing = Some(self.position);
         Some(Checkpoint {
-            partition: self.partition,
+            partition: self.number,
             next_offset,
             lanes: self
                 .runs
@@ -208,7 +208,7 @@ impl Partition {
         let Some(run) = self.runs.get_mut(&id.run) else {
             return Observation::UnknownRun(id.run);
         };
-        let index = match run.index_of(self.partition, id.lane) {
+        let index = match run.index_of(self.number, id.lane) {
             Ok(index) => index,
             Err(reason) => return self.reject(reason),
         };
@@ -245,7 +245,7 @@ impl Partition {
         let Some(run) = self.runs.get_mut(&marker.run) else {
             return Observation::UnknownRun(marker.run);
         };
-        let index = match run.index_of(self.partition, marker.lane) {
+        let index = match run.index_of(self.number, marker.lane) {
             Ok(index) => index,
             Err(reason) => return self.reject(reason),
         };
@@ -259,7 +259,7 @@ impl Partition {
         let Some(run) = self.runs.get_mut(&end.id.run) else {
             return Observation::UnknownRun(end.id.run);
         };
-        let index = match run.index_of(self.partition, end.id.lane) {
+        let index = match run.index_of(self.number, end.id.lane) {
             Ok(index) => index,
             Err(reason) => return self.reject(reason),
         };
@@ -288,7 +288,7 @@ impl Partition {
         let Some(run) = self.runs.get_mut(&id.run) else {
             return Observation::UnknownRun(id.run);
         };
-        let index = match run.index_of(self.partition, id.lane) {
+        let index = match run.index_of(self.number, id.lane) {
             Ok(index) => index,
             Err(reason) => return self.reject(reason),
         };
@@ -340,7 +340,7 @@ impl Partition {
 impl Partition {
     /// Returns the partition's number.
     pub fn partition(&self) -> u16 {
-        self.partition
+        self.number
     }
 
     /// Returns the offset to read next; `None` where nothing was ever read.
@@ -373,7 +373,7 @@ impl Partition {
     /// Returns one lane of a registered run.
     pub fn lane(&self, run: RunId, lane: LaneId) -> Option<&LaneRow> {
         let run = self.runs.get(&run)?;
-        let index = run.index_of(self.partition, lane).ok()?;
+        let index = run.index_of(self.number, lane).ok()?;
         Some(run.lanes()[index].row())
     }
 

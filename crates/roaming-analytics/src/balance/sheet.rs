@@ -4,7 +4,7 @@ use std::fmt;
 
 use roaming_events::{LaneTally, Totals};
 
-use super::{Balance, Extent, LaneLine, RowLine};
+use super::{Balance, Extent, LaneLine, LaneRow, RowLine};
 
 impl fmt::Display for Balance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -67,7 +67,7 @@ fn write_lane(f: &mut fmt::Formatter<'_>, line: &LaneLine, extent: Extent) -> fm
         Grouped(expected.events),
         Grouped(tally.events),
         tally.digest,
-        Grouped(found.map_or(0, |row| row.missing())),
+        Grouped(found.map_or(0, LaneRow::missing)),
         Grouped(found.map_or(0, |row| row.duplicates)),
         Grouped(found.map_or(0, |row| row.rejected)),
     )?;

@@ -1,0 +1,68 @@
+//! Which faults happen in a simulation, and how often.
+
+use crate::seed::{Concern, Seed, Stream};
+use crate::store::StoreFaults;
+
+/// Fault knobs. Frequencies are in a thousand occasions; an occasion is one tick of the simulated clock,
+/// unless said otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Faults {
+    /// A consumer ends between two steps, and forgets all.
+    pub consumer_crash: u32,
+    /// A partition moves to another consumer; the earlier one goes on for a while without knowing.
+    pub consumer_rebalance: u32,
+    /// A consumer starts reading where the group's noted offset says, behind what is stored. An occasion is
+    /// an acquisition.
+    pub rewind: u32,
+    /// A lane's owner ends; what it has in flight may still arrive.
+    pub producer_crash: u32,
+    /// Lanes move to another owner; the earlier one goes on for a while without knowing.
+    pub producer_rebalance: u32,
+    /// A record arrives and its acknowledgement does not. An occasion is a record.
+    pub acknowledgement_lost: u32,
+    /// Two neighbouring records of one sender change places, which delivery promises not to do. An occasion
+    /// is a record.
+    pub reorder: u32,
+    /// The longest time that an owner goes on without knowing that it is none any more, in ticks.
+    pub zombie_ticks_max: u64,
+    /// A stranger writes a broken, foreign or impossible record.
+    pub stranger: u32,
+    /// An event is broken at its source, in each of its copies. An occasion is an event.
+    pub damage: u32,
+    /// Retention drops what every consumer has stored.
+    pub truncation: u32,
+    /// What the store does.
+    pub store: StoreFaults,
+}
+
+impl Faults {
+    /// Draws a mix: each fault is off in about two of five mixes, so that some seeds look at few faults
+    /// closely and others at all together.
+    pub fn draw(seed: Seed) -> Self {
+        let mut stream = seed.stream(Concern::FaultMix);
+        let mut knob = |max| draw_knob(&mut stream, max);
+        Self {
+            consumer_crash: knob(60),
+            consumer_rebalance: knob(60),
+            rewind: knob(500),
+            producer_crash: knob(60),
+            producer_rebalance: knob(60),
+            acknowledgement_lost: knob(30),
+            reorder: knob(200),
+            zombie_ticks_max: u64::from(knob(40)),
+            stranger: knob(200),
+            damage: knob(40),
+            truncation: knob(50),
+            store: StoreFaults {
+                unavailable: knob(300),
+                unknown_after_commit: knob(150),
+                unknown_before_commit: knob(150),
+            },
+        }
+    }
+}
+
+fn draw_knob(stream: &mut Stream, max: u32) -> u32 {
+    let value = stream.between(1, u64::from(max)) as u32;
+    if stream.chance(400) { 0 } else { value }
+}

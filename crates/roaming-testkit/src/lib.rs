@@ -1,0 +1,23 @@
+//! For tests only: an in-memory log and store, fault plans, seeds, and a deterministic simulation of the
+//! whole way from a lane's owner to the store.
+//!
+//! Everything follows from one [`Seed`]: which faults happen and when ([`Faults`]), who runs next, what is
+//! lost, repeated or late. [`simulation::simulate`] drives a [`Scenario`]'s senders and the partition
+//! state machine of `roaming-analytics` over a [`Log`] and a [`MemoryStore`], first with faults and then
+//! without, and compares what the store holds with what the scenario says.
+//!
+//! This crate knows no clock, no thread, no socket and no randomness but its seed.
+
+pub mod fault;
+pub mod log;
+pub mod sample;
+pub mod scenario;
+pub mod seed;
+pub mod simulation;
+pub mod store;
+
+pub use fault::Faults;
+pub use log::Log;
+pub use scenario::{Scenario, Sender, Step};
+pub use seed::{Concern, Seed, Stream};
+pub use store::{Epoch, FaultyStore, MemoryStore, StoreError};

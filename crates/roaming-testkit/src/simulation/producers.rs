@@ -1,0 +1,305 @@
+//! Owners of lanes, and what they have in flight.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use roaming_events::{EventId, LaneId, RunId, Sequence, SimTime, json};
+
+use super::World;
+use super::oracle::Origin;
+use super::report::Outcome;
+use crate::fault::Faults;
+use crate::scenario::{Scenario, Sender, Step};
+use crate::seed::Stream;
+
+/// The most records that a session has in flight to one partition.
+const IN_FLIGHT_MAX: usize = 16;
+
+type Progress<S> = <<S as Scenario>::Sender as Sender>::Progress;
+
+/// All sessions, and the progress that was recorded.
+pub(super) struct Producers<S: Scenario> {
+    sessions: Vec<Session<S>>,
+    /// The compacted topic `roaming.lanes`: the last record of each key.
+    progress: BTreeMap<(RunId, LaneId), Progress<S>>,
+    network: Stream,
+}
+
+/// One client of one owner of some lanes.
+struct Session<S: Scenario> {
+    /// The partition of `roaming.lanes` whose lanes it sends.
+    lanes_partition: u16,
+    state: State,
+    senders: BTreeMap<(RunId, LaneId), Sending<S::Sender>>,
+    /// What was handed over and has not arrived, by partition of `roaming.events`, in order.
+    flights: BTreeMap<u16, VecDeque<Flight>>,
+    /// Progress that was written and has not arrived, in order.
+    written: VecDeque<((RunId, LaneId), Progress<S>)>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// It owns its lanes.
+    Owner,
+    /// Somebody else owns them, and it learns of it at this tick.
+    Zombie(u64),
+    /// It is gone; what is in flight may still arrive.
+    Gone,
+}
+
+/// One lane of a session.
+struct Sending<T> {
+    sender: T,
+    /// The time up to which the sender has said everything.
+    rested: Option<SimTime>,
+}
+
+struct Flight {
+    lane: (RunId, LaneId),
+    /// The number to acknowledge; a marker has none.
+    sequence: Option<Sequence>,
+    origin: Origin,
+    /// Whether a later record of the sender has arrived before it. It is late and not lost: delivery that
+    /// may lose it has no order that anybody could rely on.
+    is_overtaken: bool,
+    key: [u8; EventId::TEXT_LEN],
+    payload: Vec<u8>,
+}
+
+impl<S: Scenario> Producers<S> {
+    pub(super) fn new(world: &mut World<'_, S>, lanes_partitions: u16, network: Stream) -> Self {
+        let mut producers = Self { sessions: Vec::new(), progress: BTreeMap::new(), network };
+        for lanes_partition in 0..lanes_partitions {
+            producers.own(world, lanes_partition);
+        }
+        producers
+    }
+
+    /// Starts a session that owns the lanes of a partition, from their recorded progress.
+    fn own(&mut self, world: &mut World<'_, S>, lanes_partition: u16) {
+        let partitions = world.options.lanes_partitions;
+        let mut senders = BTreeMap::new();
+        for view in world.scenario.runs() {
+            for lane in LaneId::all(view.lanes) {
+                if lane.partition(partitions) == lanes_partition {
+                    let key = (view.run, lane);
+                    let progress = self.progress.get(&key);
+                    let sender = world.scenario.sender(view.run, lane, progress);
+                    senders.insert(key, Sending { sender, rested: None });
+                }
+            }
+        }
+        self.sessions.push(Session {
+            lanes_partition,
+            state: State::Owner,
+            senders,
+            flights: BTreeMap::new(),
+            written: VecDeque::new(),
+        });
+    }
+
+    /// Lets faults happen.
+    pub(super) fn fail(&mut self, world: &mut World<'_, S>) {
+        if world.fault.chance(world.faults.producer_crash) {
+            let index = self.pick_owner(world);
+            world.report.count("producer crash");
+            self.replace(world, index, State::Gone);
+        }
+        if world.fault.chance(world.faults.producer_rebalance) {
+            let index = self.pick_owner(world);
+            let ticks = world.fault.between(0, world.faults.zombie_ticks_max);
+            world.report.count("producer rebalance");
+            self.replace(world, index, State::Zombie(world.tick + ticks));
+        }
+    }
+
+    /// Ends every earlier owner. What it has in flight still arrives.
+    pub(super) fn heal(&mut self, world: &mut World<'_, S>) {
+        for session in &mut self.sessions {
+            if session.state != State::Owner {
+                session.end(world, &mut self.network);
+            }
+        }
+    }
+
+    /// Whether everything that may be sent has arrived and is recorded.
+    pub(super) fn are_idle(&self, world: &World<'_, S>) -> bool {
+        let is_idle = |session: &Session<S>| {
+            session.flights.is_empty()
+                && session.written.is_empty()
+                && session.senders.values().all(|sending| sending.rested == Some(world.until))
+        };
+        self.sessions.iter().all(is_idle)
+    }
+
+    pub(super) fn tick(&mut self, world: &mut World<'_, S>) -> Outcome {
+        for index in 0..self.sessions.len() {
+            if let State::Zombie(until) = self.sessions[index].state
+                && until <= world.tick
+            {
+                self.sessions[index].end(world, &mut self.network);
+            }
+            if self.sessions[index].state != State::Gone {
+                self.sessions[index].hand_over(world);
+            }
+            self.arrive(world, index)?;
+            self.record(world, index);
+        }
+        self.sessions.retain(|session| {
+            session.state != State::Gone
+                || !session.flights.is_empty()
+                || !session.written.is_empty()
+        });
+        Ok(())
+    }
+
+    /// Lets some of what is in flight arrive.
+    fn arrive(&mut self, world: &mut World<'_, S>, index: usize) -> Outcome {
+        let session = &mut self.sessions[index];
+        let partitions: Vec<u16> = session.flights.keys().copied().collect();
+        for partition in partitions {
+            // What an ended session left on its way takes its time.
+            let is_slow = session.state == State::Gone && world.faults != Faults::default();
+            if self.network.chance(if is_slow { 950 } else { 300 }) {
+                continue;
+            }
+            for _ in 0..self.network.between(1, 8) {
+                let Some(flight) = session.next_flight(world, partition, &mut self.network) else {
+                    break;
+                };
+                world.report.count("arrival");
+                world.append(partition, flight.key.to_vec(), flight.payload, flight.origin)?;
+                let Some(sequence) = flight.sequence else { continue };
+                if world.fault.chance(world.faults.acknowledgement_lost) {
+                    world.report.count("acknowledgement lost");
+                    world.trace.note(format!("acknowledgement lost: {:?} {sequence}", flight.lane));
+                    if session.state == State::Owner {
+                        // A failed delivery report stops the lanes; the client is built anew.
+                        self.replace(world, index, State::Gone);
+                    } else {
+                        session.end(world, &mut self.network);
+                    }
+                    return Ok(());
+                }
+                if let Some(sending) = session.senders.get_mut(&flight.lane) {
+                    sending.sender.acknowledged(sequence);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes progress now and then, and lets it arrive.
+    fn record(&mut self, world: &mut World<'_, S>, index: usize) {
+        let session = &mut self.sessions[index];
+        if session.state != State::Gone && world.schedule.chance(150) {
+            let senders = session.senders.iter();
+            let progress = senders.map(|(key, sending)| (*key, sending.sender.progress()));
+            session.written.extend(progress);
+        }
+        while !session.written.is_empty() && self.network.chance(800) {
+            if let Some((key, progress)) = session.written.pop_front() {
+                self.progress.insert(key, progress);
+            }
+        }
+    }
+
+    fn pick_owner(&self, world: &mut World<'_, S>) -> usize {
+        let owners: Vec<usize> = (0..self.sessions.len())
+            .filter(|index| self.sessions[*index].state == State::Owner)
+            .collect();
+        owners[world.fault.index(owners.len())]
+    }
+
+    /// Lets another session own the lanes of the one at `index`.
+    fn replace(&mut self, world: &mut World<'_, S>, index: usize, state: State) {
+        let session = &mut self.sessions[index];
+        let lanes_partition = session.lanes_partition;
+        world.trace.note(format!(
+            "{}: lanes of {lanes_partition} get another owner, the earlier one {}",
+            world.tick,
+            if state == State::Gone { "is gone" } else { "goes on" }
+        ));
+        session.state = state;
+        if state == State::Gone {
+            session.end(world, &mut self.network);
+        }
+        self.own(world, lanes_partition);
+    }
+}
+
+impl<S: Scenario> Session<S> {
+    /// Hands over some records of each lane.
+    fn hand_over(&mut self, world: &mut World<'_, S>) {
+        for (&(run, lane), Sending { sender, rested }) in &mut self.senders {
+            let partition = world
+                .scenario
+                .runs()
+                .iter()
+                .find(|view| view.run == run)
+                .map_or(0, |view| lane.partition(view.partitions));
+            for _ in 0..world.schedule.below(5) {
+                let flights = self.flights.entry(partition).or_default();
+                if flights.len() >= IN_FLIGHT_MAX {
+                    break;
+                }
+                let mut payload = Vec::new();
+                let (sequence, key, origin) = match sender.next(world.until) {
+                    Step::Event(event) => {
+                        json::encode(&event, &mut payload);
+                        let origin = world.oracle.damage(event.id, &mut payload);
+                        (Some(event.id.sequence), event.id.text(), origin)
+                    }
+                    Step::Marker(marker) => {
+                        marker.encode(&mut payload);
+                        (None, marker.key(), Origin::Marker)
+                    }
+                    Step::End(end) => {
+                        end.encode(&mut payload);
+                        (Some(end.id.sequence), end.key(), Origin::Numbered(end.id))
+                    }
+                    Step::Wait | Step::Done => {
+                        *rested = Some(world.until);
+                        break;
+                    }
+                };
+                let (lane, is_overtaken) = ((run, lane), false);
+                flights.push_back(Flight { lane, sequence, origin, is_overtaken, key, payload });
+            }
+        }
+        self.flights.retain(|_, flights| !flights.is_empty());
+    }
+
+    /// Takes what arrives next at a partition.
+    fn next_flight<T>(
+        &mut self,
+        world: &mut World<'_, T>,
+        partition: u16,
+        network: &mut Stream,
+    ) -> Option<Flight> {
+        let flights = self.flights.get_mut(&partition)?;
+        if flights.len() > 1 && network.chance(world.faults.reorder) {
+            world.report.count("reorder");
+            flights.swap(0, 1);
+            flights[1].is_overtaken = true;
+        }
+        let flight = flights.pop_front();
+        if flights.is_empty() {
+            self.flights.remove(&partition);
+        }
+        flight
+    }
+
+    /// Ends the session. Of what it has in flight to a partition, a first part still arrives; the rest is
+    /// lost, so that no hole is left.
+    fn end<T>(&mut self, world: &mut World<'_, T>, network: &mut Stream) {
+        self.state = State::Gone;
+        self.senders.clear();
+        for flights in self.flights.values_mut() {
+            let least = usize::from(flights.front().is_some_and(|flight| flight.is_overtaken));
+            let arriving = network.index(flights.len() + 1).max(least);
+            world.report.add("record lost in flight", (flights.len() - arriving) as u64);
+            flights.truncate(arriving);
+        }
+        self.flights.retain(|_, flights| !flights.is_empty());
+    }
+}

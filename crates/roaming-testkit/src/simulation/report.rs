@@ -1,0 +1,152 @@
+//! What came of a simulation.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+
+use roaming_analytics::invariant::Violation;
+
+use super::Options;
+use crate::seed::Seed;
+
+/// The most lines of the trace that a failure shows: the last ones.
+const TRACE_LINES_MAX: usize = 60;
+
+/// What happened, counted by name: how often each fault, each observation and each outcome.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Report {
+    counts: BTreeMap<&'static str, u64>,
+}
+
+impl Report {
+    /// Counts one more of `name`.
+    pub(super) fn count(&mut self, name: &'static str) {
+        *self.counts.entry(name).or_default() += 1;
+    }
+
+    /// Counts `more` of `name`.
+    pub(super) fn add(&mut self, name: &'static str, more: u64) {
+        *self.counts.entry(name).or_default() += more;
+    }
+
+    /// Adds the counts of another report.
+    pub fn merge(&mut self, other: &Self) {
+        for (name, count) in &other.counts {
+            *self.counts.entry(name).or_default() += count;
+        }
+    }
+
+    /// Returns how often `name` happened.
+    pub fn get(&self, name: &str) -> u64 {
+        self.counts.get(name).copied().unwrap_or_default()
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, (name, count)) in self.counts.iter().enumerate() {
+            let separator = if index == 0 { "" } else { ", " };
+            write!(f, "{separator}{name} {count}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Something that must not be.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Finding {
+    /// An invariant does not hold.
+    #[error(transparent)]
+    Invariant(#[from] Box<Violation>),
+    /// A run does not balance.
+    #[error("run does not balance\n{sheet}")]
+    Balance {
+        /// The sheet, or what is wrong with it.
+        sheet: String,
+    },
+    /// The dead letters are not the records that were to be rejected.
+    #[error("dead letters differ: missing {missing:?}, unexpected {unexpected:?}")]
+    DeadLetters {
+        /// Partition and offset of records that should be there.
+        missing: Vec<(u16, u64)>,
+        /// Partition and offset of records that should not.
+        unexpected: Vec<(u16, u64)>,
+    },
+    /// Without faults, the system does not come to rest.
+    #[error("nothing more gets done, or never all, in {ticks} ticks without faults")]
+    Stuck {
+        /// The ticks.
+        ticks: u64,
+    },
+    /// Retention dropped what was not stored.
+    #[error(transparent)]
+    Truncated(#[from] crate::log::OffsetOutOfRange),
+}
+
+/// The outcome of a step.
+pub(super) type Outcome = Result<(), Finding>;
+
+/// A finding, and all that is needed to see it again.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// The seed.
+    pub seed: Seed,
+    /// The options.
+    pub options: Options,
+    /// The tick at which it was found.
+    pub tick: u64,
+    /// What was found.
+    pub finding: Finding,
+    pub(super) trace: Vec<String>,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for line in &self.trace {
+            writeln!(f, "  {line}")?;
+        }
+        writeln!(f, "options: {:?}", self.options)?;
+        write!(f, "seed {} at tick {}: {}", self.seed, self.tick, self.finding)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// The last things that happened.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Trace {
+    lines: VecDeque<String>,
+}
+
+impl Trace {
+    pub(super) fn note(&mut self, line: String) {
+        if self.lines.len() == TRACE_LINES_MAX {
+            self.lines.pop_front();
+        }
+        self.lines.push_back(line);
+    }
+
+    pub(super) fn into_lines(self) -> Vec<String> {
+        self.lines.into()
+    }
+}
+
+/// Prints the seed where the code under test panics.
+pub(super) struct SeedGuard<'a> {
+    seed: Seed,
+    options: &'a Options,
+}
+
+impl<'a> SeedGuard<'a> {
+    pub(super) fn new(seed: Seed, options: &'a Options) -> Self {
+        Self { seed, options }
+    }
+}
+
+impl Drop for SeedGuard<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("options: {:?}\nseed {}: panicked, see above", self.options, self.seed);
+        }
+    }
+}
