@@ -1,0 +1,259 @@
+//! What the intake thread asks of store and broker, done beside it: it never waits for either.
+
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaResult;
+use roaming_analytics::Checkpoint;
+use roaming_events::{RowKey, RunId};
+use roaming_service::kafka::{ClientError, KafkaSettings, LogContext};
+use roaming_service::topics;
+use roaming_store::{Acquired, Disposition, Epoch, Store, StoreError, StoredRow};
+use tokio::runtime::Handle;
+use tokio::task::spawn_blocking;
+
+use crate::dead_letter::{DeadLetter, DeadLetters};
+use crate::runs::{LearnError, Runs};
+
+/// The longest that the broker may take to say where a partition begins and ends.
+const ENDS_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Pause before the control topic is read again after it could not be.
+const LEARN_PAUSE: Duration = Duration::from_millis(500);
+
+/// Names one ownership of a partition: an answer to a ticket that is gone is dropped.
+pub(crate) type Ticket = u64;
+
+/// An answer to what was asked for a partition.
+pub(crate) struct Answer {
+    pub(crate) ticket: Ticket,
+    pub(crate) what: What,
+}
+
+/// What came of it.
+pub(crate) enum What {
+    Acquired(Result<(Acquired, Ends), JobError>),
+    Rows(Result<Vec<StoredRow>, JobError>),
+    Written(Written),
+    /// The runs are known that stood on the control topic when the partition ended at this offset.
+    Learned(Result<u64, JobError>),
+    Ends(KafkaResult<Ends>),
+}
+
+/// What came of writing a checkpoint.
+pub(crate) struct Written {
+    pub(crate) result: Result<(), JobError>,
+    /// Time that the store took.
+    pub(crate) took: Duration,
+    /// How many dead letters are acknowledged.
+    pub(crate) letters_written: usize,
+    /// Those that are not.
+    pub(crate) letters_left: Vec<DeadLetter>,
+}
+
+/// Offsets at which a partition begins and ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ends {
+    pub(crate) low: u64,
+    pub(crate) high: u64,
+}
+
+/// Why something was not done.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum JobError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Client(#[from] ClientError),
+}
+
+impl JobError {
+    /// Returns what the error asks for. A broker that is away comes back.
+    pub(crate) fn disposition(&self) -> Disposition {
+        match self {
+            Self::Store(error) => error.disposition(),
+            Self::Client(ClientError::Denied { .. }) => Disposition::Fatal,
+            Self::Client(_) => Disposition::Retry,
+        }
+    }
+
+    /// Returns the error's name in metrics.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Self::Store(error) => error.kind(),
+            Self::Client(_) => "broker",
+        }
+    }
+}
+
+impl From<LearnError> for JobError {
+    fn from(error: LearnError) -> Self {
+        match error {
+            LearnError::Store(error) => Self::Store(error),
+            LearnError::Client(error) => Self::Client(error),
+        }
+    }
+}
+
+/// Takes requests, does each in a task of its own and sends one [`Answer`]. A partition asks for one thing
+/// at a time, so that there are never more tasks than twice its partitions.
+pub(crate) struct Desk<S> {
+    store: Arc<S>,
+    runs: Arc<Runs<S>>,
+    letters: DeadLetters,
+    /// A client of its own, so that questions do not queue behind fetches.
+    ends: Arc<LogEnds>,
+    owner: String,
+    runtime: Handle,
+    answers: Sender<Answer>,
+}
+
+impl<S: Store> Desk<S> {
+    pub(crate) fn open(
+        settings: &KafkaSettings,
+        store: Arc<S>,
+        runs: Arc<Runs<S>>,
+        owner: String,
+        answers: Sender<Answer>,
+    ) -> Result<Self, ClientError> {
+        Ok(Self {
+            store,
+            runs,
+            letters: DeadLetters::open(settings)?,
+            ends: Arc::new(LogEnds::open(settings)?),
+            owner,
+            runtime: Handle::current(),
+            answers,
+        })
+    }
+
+    /// Acquires a partition, and says where it begins and ends now.
+    pub(crate) fn acquire(&self, ticket: Ticket, partition: u16) {
+        let (store, ends) = (Arc::clone(&self.store), Arc::clone(&self.ends));
+        let owner = self.owner.clone();
+        self.spawn(ticket, async move {
+            What::Acquired(acquire(&*store, ends, partition, &owner).await)
+        });
+    }
+
+    /// Loads rows of a partition.
+    pub(crate) fn load(&self, ticket: Ticket, partition: u16, keys: Vec<(RunId, RowKey)>) {
+        let store = Arc::clone(&self.store);
+        self.spawn(ticket, async move {
+            What::Rows(store.load_rows(partition, &keys).await.map_err(JobError::from))
+        });
+    }
+
+    /// Writes dead letters, and then a checkpoint: a letter may be written twice, but never be missing.
+    pub(crate) fn write(
+        &self,
+        ticket: Ticket,
+        epoch: Epoch,
+        checkpoint: Checkpoint,
+        letters: Vec<DeadLetter>,
+    ) {
+        let (store, dead_letters) = (Arc::clone(&self.store), self.letters.clone());
+        self.spawn(ticket, async move {
+            if let Err(error) = dead_letters.write(&letters).await {
+                return What::Written(Written {
+                    result: Err(error.into()),
+                    took: Duration::ZERO,
+                    letters_written: 0,
+                    letters_left: letters,
+                });
+            }
+            let begin = Instant::now();
+            let result = store.commit(epoch, &checkpoint).await.map_err(JobError::from);
+            What::Written(Written {
+                result,
+                took: begin.elapsed(),
+                letters_written: letters.len(),
+                letters_left: Vec::new(),
+            })
+        });
+    }
+
+    /// Reads the control topic to its end.
+    pub(crate) fn learn(&self, ticket: Ticket, partition: u16) {
+        let (runs, ends) = (Arc::clone(&self.runs), Arc::clone(&self.ends));
+        self.spawn(ticket, async move {
+            let result = learn(&runs, ends, partition).await;
+            if result.is_err() {
+                // It is asked again at once: not faster than this.
+                tokio::time::sleep(LEARN_PAUSE).await;
+            }
+            What::Learned(result)
+        });
+    }
+
+    /// Asks where a partition begins and ends.
+    pub(crate) fn measure(&self, ticket: Ticket, partition: u16) {
+        let ends = Arc::clone(&self.ends);
+        self.spawn(ticket, async move { What::Ends(of_partition(ends, partition).await) });
+    }
+
+    fn spawn(&self, ticket: Ticket, job: impl Future<Output = What> + Send + 'static) {
+        let answers = self.answers.clone();
+        self.runtime.spawn(async move {
+            // Nobody listens only where the intake thread has ended, and then nobody asks.
+            let _ = answers.send(Answer { ticket, what: job.await });
+        });
+    }
+}
+
+async fn acquire<S: Store>(
+    store: &S,
+    ends: Arc<LogEnds>,
+    partition: u16,
+    owner: &str,
+) -> Result<(Acquired, Ends), JobError> {
+    let acquired = store.acquire(partition, owner).await?;
+    let settings = ends.settings.clone();
+    let ends = of_partition(ends, partition)
+        .await
+        .map_err(|source| settings.explain("ask where a partition begins and ends", source))?;
+    Ok((acquired, ends))
+}
+
+async fn learn<S: Store>(
+    runs: &Runs<S>,
+    ends: Arc<LogEnds>,
+    partition: u16,
+) -> Result<u64, JobError> {
+    let settings = ends.settings.clone();
+    // First the end of the partition: a run is on the control topic before its first event is in the log.
+    let ends = of_partition(ends, partition)
+        .await
+        .map_err(|source| settings.explain("ask where a partition begins and ends", source))?;
+    runs.refresh().await?;
+    Ok(ends.high)
+}
+
+async fn of_partition(ends: Arc<LogEnds>, partition: u16) -> KafkaResult<Ends> {
+    spawn_blocking(move || ends.of(partition)).await.expect("asking for offsets does not panic")
+}
+
+/// Asks the broker where partitions begin and end.
+struct LogEnds {
+    client: BaseConsumer<LogContext>,
+    settings: KafkaSettings,
+}
+
+impl LogEnds {
+    fn open(settings: &KafkaSettings) -> Result<Self, ClientError> {
+        let client = settings
+            .reader()
+            .create_with_context(LogContext)
+            .map_err(|source| settings.explain("create a client", source))?;
+        Ok(Self { client, settings: settings.clone() })
+    }
+
+    /// Blocks for at most [`ENDS_TIMEOUT`].
+    fn of(&self, partition: u16) -> KafkaResult<Ends> {
+        let (low, high) =
+            self.client.fetch_watermarks(topics::EVENTS, i32::from(partition), ENDS_TIMEOUT)?;
+        Ok(Ends { low: low.max(0).cast_unsigned(), high: high.max(0).cast_unsigned() })
+    }
+}

@@ -1,0 +1,222 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use roaming_events::SimDuration;
+use roaming_service::Exit;
+use roaming_service::kafka::KafkaArgs;
+use roaming_service::shutdown::stop_on_signal;
+use roaming_service::telemetry::{TelemetryArgs, chain};
+use roaming_store::{SqliteStore, Store, StoreError};
+use tokio_util::sync::CancellationToken;
+use tracing::error;
+
+use crate::verify::{VerifyError, find_run, verify};
+use crate::{App, Config, ConsumerError};
+
+/// Counts roaming events exactly once, and proves it
+#[derive(Debug, Parser)]
+#[command(name = "roaming-consumer", version, args_conflicts_with_subcommands = true)]
+pub struct Cli {
+    #[command(flatten)]
+    telemetry: TelemetryArgs,
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    run: RunArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Consume, count, and serve the page (the default)
+    Run(RunArgs),
+    /// Compare a run with its ledger: status 0 where it balances, 2 where it does not
+    Verify(VerifyArgs),
+    /// List the runs in the store
+    Runs(StoreArgs),
+}
+
+#[derive(Clone, Debug, Args)]
+struct StoreArgs {
+    /// File of the store
+    #[arg(long, env = "ROAMING_STORE", default_value = "roaming.db")]
+    store: PathBuf,
+}
+
+#[derive(Clone, Debug, Args)]
+struct VerifyArgs {
+    /// Name of the run; the last that was loaded under it
+    #[arg(long)]
+    run: String,
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+#[derive(Clone, Debug, Args)]
+struct RunArgs {
+    #[command(flatten)]
+    kafka: KafkaArgs,
+    #[command(flatten)]
+    store: StoreArgs,
+    /// Address of the page, the metrics and the health checks
+    #[arg(long, env = "ROAMING_LISTEN", default_value_t = SocketAddr::from(([0, 0, 0, 0], Config::PORT)))]
+    listen: SocketAddr,
+    /// Length of an aggregate window, in simulated minutes; fixed for the life of a store
+    #[arg(long, env = "ROAMING_WINDOW_MINUTES", default_value_t = Config::WINDOW_MINUTES)]
+    window_minutes: u16,
+    /// Milliseconds between two checkpoints of a partition
+    #[arg(long, env = "ROAMING_FLUSH_INTERVAL_MS", default_value_t = Config::FLUSH_INTERVAL_MS)]
+    flush_interval_ms: u16,
+}
+
+impl RunArgs {
+    fn config(&self) -> Config {
+        let mut config = Config::new(self.kafka.settings(), self.listen);
+        config.window = SimDuration::from_secs(u64::from(self.window_minutes) * 60);
+        config.flush_interval = Duration::from_millis(u64::from(self.flush_interval_ms));
+        config
+    }
+}
+
+impl Cli {
+    /// Reads the process's arguments; prints help, or what is wrong with them, and returns how to end.
+    ///
+    /// # Errors
+    /// Returns [`Exit::Done`] after help and version, [`Exit::Usage`] after wrong arguments.
+    pub fn read() -> Result<Self, Exit> {
+        Self::try_parse().map_err(|error| {
+            // Standard error may be closed; the status says it all the same.
+            let _ = error.print();
+            if error.use_stderr() { Exit::Usage } else { Exit::Done }
+        })
+    }
+
+    /// Returns how this process logs.
+    pub fn telemetry(&self) -> &TelemetryArgs {
+        &self.telemetry
+    }
+
+    /// Does what was asked for.
+    pub async fn execute(self) -> Exit {
+        match self.command {
+            None => daemon(&self.run).await,
+            Some(Command::Run(run)) => daemon(&run).await,
+            Some(Command::Verify(args)) => print_balance(&args).await,
+            Some(Command::Runs(args)) => print_runs(&args.store).await,
+        }
+    }
+}
+
+async fn daemon(args: &RunArgs) -> Exit {
+    match consume(args).await {
+        Ok(()) => Exit::Done,
+        Err(error) => {
+            error!(error = chain(&error), "consumer ended");
+            failed(&error, exit_of(&error))
+        }
+    }
+}
+
+async fn consume(args: &RunArgs) -> Result<(), ConsumerError> {
+    let stop = CancellationToken::new();
+    stop_on_signal(stop.clone()).map_err(ConsumerError::Thread)?;
+    let config = args.config();
+    config.validate()?;
+    let store = SqliteStore::open(&args.store.store).await?;
+    let app = App::build(config, store.clone()).await?;
+    let result = app.run(stop).await;
+    store.close().await;
+    result
+}
+
+/// Wrong use and configuration have a status of their own.
+fn exit_of(error: &ConsumerError) -> Exit {
+    match error {
+        ConsumerError::Config(_) | ConsumerError::Bind(_) => Exit::Usage,
+        ConsumerError::Store(error) => exit_of_store(error),
+        _ => Exit::Failed,
+    }
+}
+
+fn exit_of_store(error: &StoreError) -> Exit {
+    match error {
+        StoreError::FolderMissing { .. }
+        | StoreError::NotFound { .. }
+        | StoreError::ReadOnly { .. }
+        | StoreError::CannotOpen { .. }
+        | StoreError::NotAStore { .. }
+        | StoreError::NewerSchema { .. }
+        | StoreError::OtherLog { .. }
+        | StoreError::OtherWindow { .. } => Exit::Usage,
+        _ => Exit::Failed,
+    }
+}
+
+async fn print_balance(args: &VerifyArgs) -> Exit {
+    match balance(&args.store.store, &args.run).await {
+        Ok((sheet, exit)) => {
+            print!("{sheet}");
+            exit
+        }
+        Err(error) => {
+            let exit = match &error {
+                VerifyError::UnknownRun { .. } => Exit::Usage,
+                VerifyError::Store(error) => exit_of_store(error),
+                _ => Exit::Failed,
+            };
+            failed(&error, exit)
+        }
+    }
+}
+
+async fn balance(path: &Path, name: &str) -> Result<(String, Exit), VerifyError> {
+    let store = SqliteStore::open_existing(path).await?;
+    let run = find_run(&store, name).await?;
+    let verification = verify(&store, &run).await?;
+    store.close().await;
+    let exit = if verification.holds() { Exit::Done } else { Exit::Unbalanced };
+    Ok((format!("run {} ({})\n{verification}", run.name, run.run), exit))
+}
+
+async fn print_runs(path: &Path) -> Exit {
+    match runs(path).await {
+        Ok(list) => {
+            print!("{list}");
+            Exit::Done
+        }
+        Err(error) => failed(&error, exit_of_store(&error)),
+    }
+}
+
+async fn runs(path: &Path) -> Result<String, StoreError> {
+    let store = SqliteStore::open_existing(path).await?;
+    let mut list = format!(
+        "{:20} {:16} {:8} {:>9} {:>14}  {}\n",
+        "name", "run", "state", "lanes", "events", "counted up to"
+    );
+    for run in store.runs().await? {
+        let progress = store.progress(run.run).await?;
+        let finished = progress.lanes.iter().filter(|lane| lane.is_finished()).count();
+        let events: u64 = progress.lanes.iter().map(|lane| lane.tally.events).sum();
+        list.push_str(&format!(
+            "{:20} {:16} {:8} {:>9} {:>14}  {}\n",
+            run.name,
+            run.run.to_string(),
+            run.state,
+            format!("{finished}/{}", run.lanes),
+            events,
+            progress.watermark.unwrap_or(run.start),
+        ));
+    }
+    store.close().await;
+    Ok(list)
+}
+
+/// Says on standard error why a command failed.
+fn failed(error: &(dyn std::error::Error + 'static), exit: Exit) -> Exit {
+    eprintln!("roaming-consumer: {}", chain(error));
+    exit
+}

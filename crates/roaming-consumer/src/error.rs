@@ -1,0 +1,76 @@
+//! Why the consumer ends.
+
+use std::io;
+
+use rdkafka::error::KafkaError;
+use roaming_service::health::BindError;
+use roaming_service::kafka::ClientError;
+use roaming_service::shutdown::ShutdownError;
+use roaming_store::StoreError;
+
+use crate::ConfigError;
+
+/// Why the consumer did not start, or does not go on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConsumerError {
+    /// A setting cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The port cannot be opened.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The store refuses for good.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The broker refuses for good.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// The log no longer holds what was to be read next.
+    #[error(
+        "records {next_offset} to {low} (exclusive) of partition {partition} were removed by the log's retention before they were counted; give the consumer a new store with --store to count what is left, and raise the retention of roaming.events"
+    )]
+    Overtaken {
+        /// The partition.
+        partition: u16,
+        /// The first record that is gone.
+        next_offset: u64,
+        /// The first record that is still there.
+        low: u64,
+    },
+    /// The log is shorter than what was already read of it.
+    #[error(
+        "partition {partition} ends at offset {high}, but the store has counted up to {next_offset}: the topic was made anew or lost records; give the consumer a new store with --store"
+    )]
+    LogTooShort {
+        /// The partition.
+        partition: u16,
+        /// The offset to read next.
+        next_offset: u64,
+        /// Where the partition ends.
+        high: u64,
+    },
+    /// The client library refuses an operation that must work.
+    #[error("the client could not {operation}")]
+    Operation {
+        /// What was tried.
+        operation: &'static str,
+        /// What the library says.
+        source: KafkaError,
+    },
+    /// The socket of the page failed.
+    #[error("the listening socket failed")]
+    Serve(#[source] io::Error),
+    /// The system gives no thread.
+    #[error("the system gave no thread")]
+    Thread(#[source] io::Error),
+    /// A task panicked; its message is in the log.
+    #[error("task `{task}` panicked; its message is in the log above")]
+    Panicked {
+        /// The task.
+        task: &'static str,
+    },
+    /// A task did not end in time.
+    #[error(transparent)]
+    Hung(Box<ShutdownError<ConsumerError>>),
+}

@@ -1,0 +1,212 @@
+//! Membership of the consumer group: which partitions are ours.
+
+use std::mem;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use rdkafka::types::RDKafkaRespErr;
+use roaming_service::kafka::{CONSUMER_GROUP, KafkaSettings, log_library_error, log_library_line};
+use roaming_service::telemetry::chain;
+use roaming_service::topics;
+use tracing::{error, warn};
+
+use crate::ConsumerError;
+
+/// The longest that the client library takes to move a position; it answers from its own thread.
+const SEEK_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What changed about the assignment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// Partitions are ours now. They are paused.
+    Assigned(Vec<u16>),
+    /// Partitions are to be given up; the group waits for [`Group::give_up`].
+    Revoked(Vec<u16>),
+}
+
+/// A member of the group, subscribed to `roaming.events`.
+pub(crate) struct Group {
+    consumer: BaseConsumer<Context>,
+}
+
+/// Collects changes of the assignment, which the library tells from within a poll.
+#[derive(Default)]
+struct Context {
+    changes: Mutex<Vec<Change>>,
+    has_changes: AtomicBool,
+    /// Set when the member leaves for good: nobody will call [`Group::give_up`] any more.
+    is_leaving: AtomicBool,
+}
+
+impl Group {
+    pub(crate) fn join(settings: &KafkaSettings) -> Result<Self, ConsumerError> {
+        let failed = |source| settings.explain("join the consumer group", source);
+        let consumer: BaseConsumer<Context> = settings
+            .consumer(CONSUMER_GROUP)
+            .create_with_context(Context::default())
+            .map_err(failed)?;
+        consumer.subscribe(&[topics::EVENTS]).map_err(failed)?;
+        Ok(Self { consumer })
+    }
+
+    /// The client, to poll.
+    pub(crate) fn client(&self) -> &BaseConsumer<impl ConsumerContext> {
+        &self.consumer
+    }
+
+    /// Returns what changed since the last call.
+    pub(crate) fn changes(&self) -> Vec<Change> {
+        let context = self.consumer.context();
+        if context.has_changes.swap(false, Ordering::Acquire) {
+            mem::take(&mut *context.lock())
+        } else {
+            Vec::new()
+        }
+    }
+
+    /// Lets a paused partition go on from `offset`, from its beginning where there is none.
+    ///
+    /// Returns `false` where the client is not ready for that yet: call again.
+    pub(crate) fn resume(
+        &self,
+        partition: u16,
+        offset: Option<u64>,
+    ) -> Result<bool, ConsumerError> {
+        if !self.seek(partition, offset)? {
+            return Ok(false);
+        }
+        let failed = |source| ConsumerError::Operation { operation: "resume a partition", source };
+        self.consumer.resume(&list(&[partition]).map_err(failed)?).map_err(failed)?;
+        Ok(true)
+    }
+
+    fn seek(&self, partition: u16, offset: Option<u64>) -> Result<bool, ConsumerError> {
+        let offset =
+            offset.map_or(Offset::Beginning, |offset| Offset::Offset(offset.cast_signed()));
+        match self.consumer.seek(topics::EVENTS, i32::from(partition), offset, SEEK_TIMEOUT) {
+            Ok(()) => Ok(true),
+            // A partition that was assigned a moment ago has not started yet.
+            Err(KafkaError::Seek(_)) => Ok(false),
+            Err(source) => Err(ConsumerError::Operation { operation: "move to an offset", source }),
+        }
+    }
+
+    /// Stops reading a partition. What was read ahead is dropped and comes again after a resume.
+    pub(crate) fn pause(&self, partition: u16) -> Result<(), ConsumerError> {
+        let failed = |source| ConsumerError::Operation { operation: "pause a partition", source };
+        self.consumer.pause(&list(&[partition]).map_err(failed)?).map_err(failed)
+    }
+
+    /// Tells the group how far partitions are stored: for lag tools, autoscalers and the producer's
+    /// flow control. Where to go on is read from the store alone.
+    pub(crate) fn commit(
+        &self,
+        offsets: impl IntoIterator<Item = (u16, u64)>,
+        mode: CommitMode,
+    ) -> KafkaResult<()> {
+        let mut list = TopicPartitionList::new();
+        for (partition, offset) in offsets {
+            let offset = Offset::Offset(offset.cast_signed());
+            list.add_partition_offset(topics::EVENTS, i32::from(partition), offset)?;
+        }
+        if list.count() == 0 { Ok(()) } else { self.consumer.commit(&list, mode) }
+    }
+
+    /// Gives revoked partitions up; called once for each [`Change::Revoked`], with its partitions.
+    pub(crate) fn give_up(&self, partitions: &[u16]) -> Result<(), ConsumerError> {
+        let failed = |source| ConsumerError::Operation { operation: "give partitions up", source };
+        self.consumer.incremental_unassign(&list(partitions).map_err(failed)?).map_err(failed)
+    }
+
+    /// Leaves the group. What was not stored is read again by the next owner.
+    pub(crate) fn leave(self) {
+        // Dropping the client asks once more to give everything up, and waits for the answer.
+        self.consumer.context().is_leaving.store(true, Ordering::Release);
+    }
+}
+
+fn list(partitions: &[u16]) -> KafkaResult<TopicPartitionList> {
+    let mut list = TopicPartitionList::with_capacity(partitions.len());
+    for partition in partitions {
+        list.add_partition(topics::EVENTS, i32::from(*partition));
+    }
+    Ok(list)
+}
+
+impl Context {
+    fn lock(&self) -> MutexGuard<'_, Vec<Change>> {
+        // Every write is one push, so that a poisoned lock holds nothing half-done.
+        self.changes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn push(&self, change: Change) {
+        self.lock().push(change);
+        self.has_changes.store(true, Ordering::Release);
+    }
+
+    /// Takes new partitions over, paused: where to go on stands in the store.
+    fn assign(
+        consumer: &BaseConsumer<Self>,
+        partitions: &mut TopicPartitionList,
+    ) -> KafkaResult<()> {
+        // Any explicit offset does: it keeps the client from asking the group for one.
+        partitions.set_all_offsets(Offset::Beginning)?;
+        consumer.incremental_assign(partitions)?;
+        consumer.pause(partitions)
+    }
+}
+
+impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        log_library_line(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        log_library_error(&error, reason);
+    }
+}
+
+impl ConsumerContext for Context {
+    fn rebalance(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        what: RDKafkaRespErr,
+        partitions: &mut TopicPartitionList,
+    ) {
+        let numbers = partitions
+            .elements()
+            .iter()
+            .map(|element| element.partition().unsigned_abs() as u16)
+            .collect();
+        let is_leaving = self.is_leaving.load(Ordering::Acquire);
+        match RDKafkaErrorCode::from(what) {
+            RDKafkaErrorCode::AssignPartitions if !is_leaving => {
+                match Self::assign(consumer, partitions) {
+                    Ok(()) => self.push(Change::Assigned(numbers)),
+                    Err(error) => error!(error = chain(&error), "assignment not taken over"),
+                }
+            }
+            RDKafkaErrorCode::RevokePartitions if !is_leaving => {
+                self.push(Change::Revoked(numbers))
+            }
+            _ => {
+                if let Err(error) = consumer.incremental_unassign(partitions) {
+                    warn!(error = chain(&error), "assignment not given up");
+                }
+            }
+        }
+    }
+
+    fn commit_callback(&self, result: KafkaResult<()>, _offsets: &TopicPartitionList) {
+        if let Err(error) = result {
+            // The next commit says more than this one would have.
+            warn!(error = chain(&error), "offsets not committed to Kafka");
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! The consumer daemon: exactly-once aggregation, metrics and the live page.
+//!
+//! The path of one event: the group's client hands it over in [`group`]; [`intake`] decodes it and gives
+//! it to its partition's state machine, in one thread that never waits for the store; when a flush is
+//! due, [`checkpoint`] writes the dead letters, then what changed and the next offset in one transaction
+//! of the store; then, and only then, metrics count it and the offset is committed to Kafka, for lag tools
+//! and for the producer's flow control. [`observer`] compares a run whose lanes are all finished with its
+//! ledger; [`page`] shows it.
+//!
+//! What decides is pure and elsewhere: `roaming-analytics` says what a record means, `roaming-store` what
+//! a checkpoint is. Nothing here keeps a count that the store does not have.
+
+mod app;
+mod checkpoint;
+pub mod cli;
+mod config;
+mod dead_letter;
+mod error;
+mod group;
+mod intake;
+mod metrics;
+mod observer;
+mod page;
+mod partition_task;
+mod runs;
+pub mod verify;
+
+pub use app::App;
+pub use config::{Config, ConfigError};
+pub use error::ConsumerError;
+pub use metrics::ConsumerMetrics;

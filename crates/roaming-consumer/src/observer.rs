@@ -1,0 +1,243 @@
+//! What the page shows of runs: read from the store, so that every replica shows the same.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use roaming_analytics::LaneRow;
+use roaming_analytics::invariant::{self, Subject};
+use roaming_events::{RunId, SimDuration, SimTime, Totals};
+use roaming_service::telemetry::chain;
+use roaming_store::{Store, StoreError, SummaryKey};
+use tokio::sync::oneshot;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+use tracing::{info, warn};
+
+use crate::ConsumerMetrics;
+use crate::runs::{KnownRun, Runs};
+use crate::verify::{self, Verification};
+
+/// Time between two looks at the store.
+const INTERVAL: Duration = Duration::from_secs(1);
+/// The most runs that are looked at, the newest; older ones are for SQL and `verify`.
+const RUNS_MAX: usize = 20;
+/// Looks whose throughput is remembered: two minutes.
+const THROUGHPUT_MAX: usize = 120;
+
+/// Watches runs.
+pub(crate) struct Observer<S> {
+    store: Arc<S>,
+    runs: Arc<Runs<S>>,
+    window: SimDuration,
+    metrics: ConsumerMetrics,
+    sights: RwLock<Vec<Arc<Sight>>>,
+    /// Whether somebody looked at the page since the last look at the store.
+    is_watched: AtomicBool,
+}
+
+/// A run as it was last seen.
+#[derive(Clone)]
+pub(crate) struct Sight {
+    pub(crate) run: Arc<KnownRun>,
+    /// Every lane of the run, an unseen one at the run's start.
+    pub(crate) lanes: Vec<LaneRow>,
+    pub(crate) watermark: SimTime,
+    /// Sums by network, procedure and outcome; read only while somebody looks.
+    pub(crate) summary: Arc<BTreeMap<SummaryKey, Totals>>,
+    /// Events a second, the oldest first.
+    pub(crate) throughput: VecDeque<u64>,
+    pub(crate) verdict: Verdict,
+    summed_events: u64,
+}
+
+/// What is known of a run's balance.
+#[derive(Clone)]
+pub(crate) enum Verdict {
+    /// Not at its end: what the invariants say so far.
+    SoFar(Vec<String>),
+    /// At its end: the ledger is being made.
+    Comparing,
+    /// Compared with the ledger.
+    Compared(Arc<Verification>),
+    /// The ledger could not be made.
+    Failed(String),
+}
+
+/// A comparison that is under way. There is one at a time: it takes every core.
+struct Comparison {
+    run: RunId,
+    result: oneshot::Receiver<Verdict>,
+}
+
+impl Sight {
+    fn new(run: Arc<KnownRun>) -> Self {
+        Self {
+            lanes: Vec::new(),
+            watermark: run.row.start,
+            summary: Arc::default(),
+            throughput: VecDeque::new(),
+            verdict: Verdict::SoFar(Vec::new()),
+            summed_events: 0,
+            run,
+        }
+    }
+
+    pub(crate) fn events(&self) -> u64 {
+        self.lanes.iter().map(|lane| lane.tally.events).sum()
+    }
+
+    pub(crate) fn is_finished(&self) -> bool {
+        !self.lanes.is_empty() && self.lanes.iter().all(LaneRow::is_finished)
+    }
+}
+
+impl<S: Store> Observer<S> {
+    pub(crate) fn new(
+        store: Arc<S>,
+        runs: Arc<Runs<S>>,
+        window: SimDuration,
+        metrics: ConsumerMetrics,
+    ) -> Self {
+        let (sights, is_watched) = (RwLock::default(), AtomicBool::new(false));
+        Self { store, runs, window, metrics, sights, is_watched }
+    }
+
+    /// Length of an aggregate window.
+    pub(crate) fn window(&self) -> SimDuration {
+        self.window
+    }
+
+    /// Returns the runs as last seen, the newest first.
+    pub(crate) fn sights(&self) -> Vec<Arc<Sight>> {
+        self.is_watched.store(true, Ordering::Relaxed);
+        self.sights.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Looks at the store once a second, for ever.
+    pub(crate) async fn watch(&self) {
+        let mut ticks = interval(INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut comparison = None;
+        let mut last = Instant::now();
+        loop {
+            let now = ticks.tick().await;
+            if let Err(error) = self.look(now.duration_since(last), &mut comparison).await {
+                self.metrics.error(error.kind());
+                warn!(error = chain(&error), "the page shows runs as they were");
+            }
+            last = now;
+        }
+    }
+
+    async fn look(
+        &self,
+        elapsed: Duration,
+        comparison: &mut Option<Comparison>,
+    ) -> Result<(), StoreError> {
+        let is_watched = self.is_watched.swap(false, Ordering::Relaxed);
+        let before = self.sights.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut sights = Vec::new();
+        for run in self.runs.newest().into_iter().take(RUNS_MAX) {
+            let before = before.iter().find(|sight| sight.run.row.run == run.row.run);
+            let mut sight = before.map_or_else(|| Sight::new(Arc::clone(&run)), |s| (**s).clone());
+            sight.run = run;
+            self.update(&mut sight, elapsed, is_watched).await?;
+            self.judge(&mut sight, comparison);
+            sights.push(Arc::new(sight));
+        }
+        *self.sights.write().unwrap_or_else(PoisonError::into_inner) = sights;
+        Ok(())
+    }
+
+    async fn update(
+        &self,
+        sight: &mut Sight,
+        elapsed: Duration,
+        is_watched: bool,
+    ) -> Result<(), StoreError> {
+        let row = &sight.run.row;
+        let progress = self.store.progress(row.run).await?;
+        let before = sight.events();
+        let is_first = sight.lanes.is_empty();
+        let mut found = progress.lanes.into_iter().peekable();
+        sight.lanes = roaming_events::LaneId::all(row.lanes)
+            .map(|lane| {
+                let unseen = || LaneRow::unseen(row.run, lane, row.start);
+                found.next_if(|row| row.lane == lane).unwrap_or_else(unseen)
+            })
+            .collect();
+        sight.watermark = progress.watermark.unwrap_or(row.start);
+        let events = sight.events();
+        if !is_first && !elapsed.is_zero() {
+            let grown = events.saturating_sub(before) as f64;
+            sight.throughput.push_back((grown / elapsed.as_secs_f64()).round().max(0.0) as u64);
+            if sight.throughput.len() > THROUGHPUT_MAX {
+                sight.throughput.pop_front();
+            }
+        }
+        if is_watched && events != sight.summed_events {
+            sight.summary = Arc::new(self.store.summary(row.run).await?);
+            sight.summed_events = events;
+        }
+        Ok(())
+    }
+
+    /// Brings the verdict up to date, and starts a comparison where a run has reached its end.
+    fn judge(&self, sight: &mut Sight, comparison: &mut Option<Comparison>) {
+        let run = sight.run.row.run;
+        if let Some(under_way) = comparison.as_mut().filter(|comparison| comparison.run == run) {
+            match under_way.result.try_recv() {
+                Ok(verdict) => sight.verdict = verdict,
+                Err(oneshot::error::TryRecvError::Empty) => return,
+                Err(oneshot::error::TryRecvError::Closed) => {
+                    sight.verdict = Verdict::Failed("the comparison was broken off".to_owned());
+                }
+            }
+            *comparison = None;
+            return;
+        }
+        if matches!(sight.verdict, Verdict::Compared(_) | Verdict::Failed(_)) {
+            return;
+        }
+        if sight.is_finished() && comparison.is_none() {
+            sight.verdict = Verdict::Comparing;
+            *comparison = Some(self.compare(Arc::clone(&sight.run)));
+        } else if !sight.is_finished() {
+            sight.verdict = Verdict::SoFar(violations(&sight.lanes));
+        }
+    }
+
+    fn compare(&self, run: Arc<KnownRun>) -> Comparison {
+        let store = Arc::clone(&self.store);
+        let metrics = self.metrics.clone();
+        let (sender, result) = oneshot::channel();
+        let id = run.row.run;
+        tokio::spawn(async move {
+            let verdict = match verify::verify(&*store, &run.row).await {
+                Ok(verification) => {
+                    let (name, holds) = (&run.row.name, verification.holds());
+                    let digest = verification.balance.sums().found.digest;
+                    info!(run = name, holds, %digest, "run compared with its ledger");
+                    Verdict::Compared(Arc::new(verification))
+                }
+                Err(error) => {
+                    metrics.error("ledger");
+                    warn!(run = %id, error = chain(&error), "run not compared with its ledger");
+                    Verdict::Failed(chain(&error))
+                }
+            };
+            // Nobody waits only where the consumer stops.
+            let _ = sender.send(verdict);
+        });
+        Comparison { run: id, result }
+    }
+}
+
+fn violations(lanes: &[LaneRow]) -> Vec<String> {
+    lanes
+        .iter()
+        .filter_map(|lane| invariant::check(&Subject::Lane(lane)).err())
+        .map(|violation| violation.to_string())
+        .collect()
+}

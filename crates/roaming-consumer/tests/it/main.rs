@@ -1,0 +1,10 @@
+//! The consumer against an in-process broker: what it reads was made by the engine itself.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
+mod bad_records;
+mod balance;
+mod command_line;
+mod harness;
+mod page;
+mod restart;
