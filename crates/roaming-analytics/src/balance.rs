@@ -303,6 +303,3 @@ fn findings(expected: Option<LaneTally>, found: &LaneRow, extent: Extent) -> Vec
     .filter_map(|(finding, is_fine)| (!is_fine).then_some(finding))
     .collect()
 }
-
-#[cfg(test)]
-mod tests;

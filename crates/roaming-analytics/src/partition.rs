@@ -402,6 +402,3 @@ impl Partition {
         self.rows.dirty_len()
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -8,7 +8,7 @@ use roaming_events::{
     SimDuration, SimTime, Tally, json, schema,
 };
 
-use crate::scenario::{Scenario, Sender, Step};
+use crate::scenario::{GiveUp, Scenario, Sender, Step};
 use crate::seed::{Concern, Seed, Stream};
 
 /// When sample runs start: 2026-06-01T00:00:00Z.
@@ -116,6 +116,7 @@ impl Scenario for SampleScenario {
             sample: self.lanes[&(run, lane)].clone(),
             next: progress.copied().unwrap_or_default(),
             acknowledged: progress.copied().unwrap_or_default(),
+            offered: progress.copied(),
             marked: SimTime::default(),
         }
     }
@@ -202,6 +203,8 @@ pub struct SampleSender {
     /// What is sent next; one more than the number of events once the end was sent.
     next: Sequence,
     acknowledged: Sequence,
+    /// The progress that was offered last.
+    offered: Option<Sequence>,
     /// The time of the last marker.
     marked: SimTime,
 }
@@ -209,7 +212,8 @@ pub struct SampleSender {
 impl Sender for SampleSender {
     type Progress = Sequence;
 
-    fn next(&mut self, until: SimTime) -> Step {
+    fn next(&mut self, until: SimTime, payload: &mut Vec<u8>) -> Step {
+        payload.clear();
         let SampleLane { events, end } = &self.sample;
         let count = events.len() as u64;
         if self.next.get() > count {
@@ -218,32 +222,43 @@ impl Sender for SampleSender {
         let event = events.get(self.next.get() as usize);
         if let Some(event) = event.filter(|event| event.emission_time < until) {
             self.next = self.next.next();
-            return Step::Event(*event);
+            json::encode(event, payload);
+            return Step::Event(event.id);
         }
         if event.is_none() && *end <= until {
             let id = EventId { run: self.run, lane: self.lane, sequence: self.next };
             self.next = self.next.next();
-            return Step::End(End { id, emission_time: *end });
+            End { id, emission_time: *end }.encode(payload);
+            return Step::End(id);
         }
         if self.marked < until {
             self.marked = until;
             let (run, lane, next) = (self.run, self.lane, self.next);
-            return Step::Marker(Marker { run, lane, next, emission_time: until });
+            let marker = Marker { run, lane, next, emission_time: until };
+            marker.encode(payload);
+            return Step::Marker(marker);
         }
         Step::Wait
     }
 
-    fn acknowledged(&mut self, sequence: Sequence) {
-        self.acknowledged = self.acknowledged.max(sequence.next());
+    fn acknowledged(&mut self, sequence: Sequence) -> Result<(), GiveUp> {
+        if sequence != self.acknowledged || sequence >= self.next {
+            return Err(GiveUp);
+        }
+        self.acknowledged = sequence.next();
+        Ok(())
     }
 
-    fn progress(&self) -> Sequence {
-        self.acknowledged
+    fn progress(&mut self) -> Option<Sequence> {
+        let progress = self.acknowledged;
+        (self.offered.replace(progress) != Some(progress)).then_some(progress)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use roaming_events::Record;
+
     use super::*;
 
     const SIZE: Size = Size {
@@ -277,14 +292,19 @@ mod tests {
         let lane = LaneId::try_new(1).unwrap();
         let mut sender = scenario.sender(run, lane, None);
         let events = scenario.events(run, lane);
+        let mut payload = Vec::new();
         for event in &events {
-            assert_eq!(sender.next(SimTime::MAX), Step::Event(*event));
+            assert_eq!(sender.next(SimTime::MAX, &mut payload), Step::Event(event.id));
+            assert_eq!(Record::decode(&event.id.text(), &payload), Ok(Record::Event(*event)));
         }
-        assert!(matches!(sender.next(SimTime::MAX), Step::End(_)));
-        assert_eq!(sender.next(SimTime::MAX), Step::Done);
-        assert_eq!(sender.progress(), Sequence::ZERO);
-        sender.acknowledged(Sequence::ZERO);
-        let mut later = scenario.sender(run, lane, Some(&sender.progress()));
-        assert_eq!(later.next(SimTime::MAX), Step::Event(events[1]));
+        assert!(matches!(sender.next(SimTime::MAX, &mut payload), Step::End(_)));
+        assert_eq!(sender.next(SimTime::MAX, &mut payload), Step::Done);
+        assert_eq!(sender.progress(), Some(Sequence::ZERO));
+        assert_eq!(sender.acknowledged(events[1].id.sequence), Err(GiveUp));
+        sender.acknowledged(Sequence::ZERO).unwrap();
+        let progress = sender.progress().unwrap();
+        assert_eq!(sender.progress(), None);
+        let mut later = scenario.sender(run, lane, Some(&progress));
+        assert_eq!(later.next(SimTime::MAX, &mut payload), Step::Event(events[1].id));
     }
 }

@@ -166,8 +166,8 @@ const MUTANTS: [Mutant; 23] = [
     Mutant {
         name: "progress ahead of acknowledgement",
         file: "roaming-testkit/src/sample.rs",
-        text: "    fn progress(&self) -> Sequence {\n        self.acknowledged",
-        replacement: "    fn progress(&self) -> Sequence {\n        self.next",
+        text: "let progress = self.acknowledged;",
+        replacement: "let progress = self.next;",
     },
 ];
 

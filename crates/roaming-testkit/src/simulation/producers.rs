@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use roaming_events::{EventId, LaneId, RunId, Sequence, SimTime, json};
+use roaming_events::{EventId, LaneId, RunId, Sequence, SimTime};
 
 use super::World;
 use super::oracle::Origin;
@@ -169,20 +169,16 @@ impl<S: Scenario> Producers<S> {
                 world.report.count("arrival");
                 world.append(partition, flight.key.to_vec(), flight.payload, flight.origin)?;
                 let Some(sequence) = flight.sequence else { continue };
-                if world.fault.chance(world.faults.acknowledgement_lost) {
-                    world.report.count("acknowledgement lost");
-                    world.trace.note(format!("acknowledgement lost: {:?} {sequence}", flight.lane));
-                    if session.state == State::Owner {
-                        // A failed delivery report stops the lanes; the client is built anew.
-                        self.replace(world, index, State::Gone);
-                    } else {
-                        session.end(world, &mut self.network);
-                    }
-                    return Ok(());
+                if session.is_acknowledged(world, flight.lane, sequence) {
+                    continue;
                 }
-                if let Some(sending) = session.senders.get_mut(&flight.lane) {
-                    sending.sender.acknowledged(sequence);
+                if session.state == State::Owner {
+                    // A failed delivery report stops the lanes; the client is built anew.
+                    self.replace(world, index, State::Gone);
+                } else {
+                    session.end(world, &mut self.network);
                 }
+                return Ok(());
             }
         }
         Ok(())
@@ -192,8 +188,9 @@ impl<S: Scenario> Producers<S> {
     fn record(&mut self, world: &mut World<'_, S>, index: usize) {
         let session = &mut self.sessions[index];
         if session.state != State::Gone && world.schedule.chance(150) {
-            let senders = session.senders.iter();
-            let progress = senders.map(|(key, sending)| (*key, sending.sender.progress()));
+            let senders = session.senders.iter_mut();
+            let progress =
+                senders.filter_map(|(key, sending)| Some((*key, sending.sender.progress()?)));
             session.written.extend(progress);
         }
         while !session.written.is_empty() && self.network.chance(800) {
@@ -243,20 +240,12 @@ impl<S: Scenario> Session<S> {
                     break;
                 }
                 let mut payload = Vec::new();
-                let (sequence, key, origin) = match sender.next(world.until) {
-                    Step::Event(event) => {
-                        json::encode(&event, &mut payload);
-                        let origin = world.oracle.damage(event.id, &mut payload);
-                        (Some(event.id.sequence), event.id.text(), origin)
+                let (sequence, key, origin) = match sender.next(world.until, &mut payload) {
+                    Step::Event(id) => {
+                        (Some(id.sequence), id.text(), world.oracle.damage(id, &mut payload))
                     }
-                    Step::Marker(marker) => {
-                        marker.encode(&mut payload);
-                        (None, marker.key(), Origin::Marker)
-                    }
-                    Step::End(end) => {
-                        end.encode(&mut payload);
-                        (Some(end.id.sequence), end.key(), Origin::Numbered(end.id))
-                    }
+                    Step::End(id) => (Some(id.sequence), id.text(), Origin::Numbered(id)),
+                    Step::Marker(marker) => (None, marker.key(), Origin::Marker),
                     Step::Wait | Step::Done => {
                         *rested = Some(world.until);
                         break;
@@ -267,6 +256,27 @@ impl<S: Scenario> Session<S> {
             }
         }
         self.flights.retain(|_, flights| !flights.is_empty());
+    }
+
+    /// Tells the sender of a lane that a record arrived. Returns whether all is well: the acknowledgement may
+    /// be lost, or be out of order.
+    fn is_acknowledged<T>(
+        &mut self,
+        world: &mut World<'_, T>,
+        lane: (RunId, LaneId),
+        sequence: Sequence,
+    ) -> bool {
+        if world.fault.chance(world.faults.acknowledgement_lost) {
+            world.report.count("acknowledgement lost");
+            world.trace.note(format!("{}: acknowledgement lost: {lane:?} {sequence}", world.tick));
+            return false;
+        }
+        let Some(sending) = self.senders.get_mut(&lane) else { return true };
+        let is_taken = sending.sender.acknowledged(sequence).is_ok();
+        if !is_taken {
+            world.report.count("acknowledgement out of order");
+        }
+        is_taken
     }
 
     /// Takes what arrives next at a partition.
