@@ -35,11 +35,11 @@ pub(crate) fn view() -> RunView {
 }
 
 pub(crate) fn lane(number: u16) -> LaneId {
-    LaneId::try_new(number).unwrap()
+    LaneId::try_new(number).expect("tests use small numbers")
 }
 
 pub(crate) fn sequence(number: u64) -> Sequence {
-    Sequence::try_new(number).unwrap()
+    Sequence::try_new(number).expect("tests use small numbers")
 }
 
 pub(crate) fn id(lane_number: u16, number: u64) -> EventId {
@@ -116,7 +116,7 @@ impl Bench {
     }
 
     pub(crate) fn lane(&self, number: u16) -> &LaneRow {
-        self.state.lane(run(), lane(number)).unwrap()
+        self.state.lane(run(), lane(number)).expect("the lane lives here")
     }
 
     pub(crate) fn gaps(&self, number: u16) -> Vec<(u64, u64)> {
@@ -133,7 +133,7 @@ impl Bench {
     /// Brings all that was observed to the store.
     pub(crate) fn flush(&mut self) {
         if let Some(checkpoint) = self.checkpoint() {
-            self.store.commit(self.epoch, &checkpoint).unwrap();
+            self.store.commit(self.epoch, &checkpoint).expect("this is the only owner");
             self.state.committed();
         }
     }

@@ -111,7 +111,7 @@ fn shuffled(seed: u64, late: u64) -> (Vec<Event>, Vec<Event>) {
         .collect();
     let mut delivered: Vec<(u64, Event)> = Vec::new();
     for (place, event) in (0..).zip(&whole) {
-        for _ in 0..1 + stream.below(2) {
+        for _ in 0..=stream.below(2) {
             delivered.push((place + stream.below(late), *event));
         }
     }

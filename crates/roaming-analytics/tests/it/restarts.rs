@@ -7,11 +7,14 @@ use roaming_testkit::{Concern, Seed};
 
 use crate::bench::{Bench, CONFIG, PARTITION, event, id, lane, payload, run, sequence, time, view};
 
+/// Key and payload.
+type Bytes = (Vec<u8>, Vec<u8>);
+
 /// A log of one partition: events of both lanes, late ones, repeated and reordered ones, markers, ends,
 /// broken and foreign records.
-fn log(seed: u64) -> Vec<(Vec<u8>, Vec<u8>)> {
+fn log(seed: u64) -> Vec<Bytes> {
     let mut stream = Seed(seed).stream(Concern::Network);
-    let mut log: Vec<(u64, (Vec<u8>, Vec<u8>))> = Vec::new();
+    let mut log: Vec<(u64, Bytes)> = Vec::new();
     for number in 0..30u64 {
         for lane_number in [0, 2] {
             let at = number * 10 + stream.below(25);
@@ -19,7 +22,7 @@ fn log(seed: u64) -> Vec<(Vec<u8>, Vec<u8>)> {
             let happened = emitted - stream.below(emitted.max(1)) * stream.below(2);
             let event = Event { event_time: time(happened), ..event(lane_number, number, emitted) };
             let record = Record::Event(event);
-            for _ in 0..1 + stream.below(2) {
+            for _ in 0..=stream.below(2) {
                 log.push((at, bytes(&record)));
             }
             let (run, next) = (run(), sequence(number));
@@ -42,13 +45,13 @@ fn log(seed: u64) -> Vec<(Vec<u8>, Vec<u8>)> {
     log.into_iter().map(|(_, record)| record).collect()
 }
 
-fn bytes(record: &Record) -> (Vec<u8>, Vec<u8>) {
+fn bytes(record: &Record) -> Bytes {
     (record.id().text().to_vec(), payload(record))
 }
 
 /// Observes the whole log. Before the record at an offset, it may flush, and may restart without having
 /// flushed.
-fn observe(log: &[(Vec<u8>, Vec<u8>)], flushes: &[usize], restarts: &[usize]) -> Bench {
+fn observe(log: &[Bytes], flushes: &[usize], restarts: &[usize]) -> Bench {
     let mut bench = Bench::new();
     let mut restarts = restarts.to_vec();
     let mut offset = 0;

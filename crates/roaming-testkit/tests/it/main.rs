@@ -1,3 +1,4 @@
-//! The simulation: with sample lanes, and with the producer's own lanes.
+//! The simulation: with sample lanes, and with the engine's lanes in the producer's own hands.
 
+mod producer;
 mod simulation;
