@@ -80,7 +80,7 @@ pub(crate) fn exponential(draw: Draw) -> u64 {
         let step = (bits >> 56) as usize;
         if let Some(next) = EXPONENTIAL.get(step + 1) {
             let (low, high) = (u64::from(EXPONENTIAL[step]), u64::from(*next));
-            return sum + low + ((high - low) * (bits >> 40 & 0xffff) >> 16);
+            return sum + low + (((high - low) * (bits >> 40 & 0xffff)) >> 16);
         }
         sum += u64::from(EXPONENTIAL[255]);
         bits <<= 8;
@@ -95,10 +95,10 @@ pub(crate) fn log_normal(draw: Draw, median: u64, sigma_permille: u32) -> u64 {
     const PER_PERMILLE_Q32: i64 = 6_196_328;
     let exponent_q16 = (normal_q16(draw) * i64::from(sigma_permille) * PER_PERMILLE_Q32) >> 32;
     let whole = exponent_q16 >> 16;
-    let fraction = (exponent_q16 & 0xffff) as u64;
+    let fraction = (exponent_q16 & 0xffff).cast_unsigned();
     let step = (fraction >> 10) as usize;
     let (low, high) = (POWER_OF_TWO[step], POWER_OF_TWO[step + 1]);
-    let power_q30 = u128::from(low + ((high - low) * (fraction & 0x3ff) >> 10));
+    let power_q30 = u128::from(low + (((high - low) * (fraction & 0x3ff)) >> 10));
     let scaled = u128::from(median) * power_q30;
     let shift = 30 - whole;
     let value = if shift >= 0 { scaled >> shift.min(127) } else { scaled << (-shift).min(20) };
@@ -112,7 +112,7 @@ fn normal_q16(draw: Draw) -> i64 {
     const ROOT_3_Q16: i64 = 113_512;
     let bits = draw.bits();
     let sum = (bits & 0xffff) + (bits >> 16 & 0xffff) + (bits >> 32 & 0xffff) + (bits >> 48);
-    ((sum as i64 - 2 * 0xffff) * ROOT_3_Q16) >> 16
+    ((sum.cast_signed() - 2 * 0xffff) * ROOT_3_Q16) >> 16
 }
 
 /// A choice among a few options by their shares.

@@ -11,8 +11,10 @@ use crate::profile::{DeviceClass, HomeNetwork, Profile};
 const OTHER_PARTIES: u64 = 999_900_000_000_000;
 /// First of the numbers of costly services.
 const COSTLY_PARTIES: u64 = 999_979_000_000_000;
-/// Digits of an IMSI and of an MSISDN of ours.
+/// Digits of an IMSI of ours.
 const IMSI_DIGITS: u8 = 15;
+/// Why synthetic identifiers are valid.
+const SYNTHETIC: &str = "MCC 999 and country code 999 are known to the identifiers";
 
 /// Derives the identities of the subscribers of one run.
 #[derive(Clone, Debug)]
@@ -43,7 +45,6 @@ impl Identities {
         if let Some(pinned) = self.pinned.get(index as usize) {
             return *pinned;
         }
-        const SYNTHETIC: &str = "MCC 999 and country code 999 are known to the identifiers";
         let (imsi, msisdn) = self.homes[usize::from(home)];
         // A TAC has a million serial numbers; a class of more devices goes on in the next TACs.
         let (more_tacs, serial) = (index / 1_000_000, index % 1_000_000);
@@ -66,10 +67,10 @@ fn first_of(home: &HomeNetwork) -> (u64, u64) {
 
 /// Returns the number of a party outside of the simulation.
 pub(crate) fn other_party(number: u32) -> Msisdn {
-    Msisdn::try_new(OTHER_PARTIES + u64::from(number)).expect("country code 999 is known")
+    Msisdn::try_new(OTHER_PARTIES + u64::from(number)).expect(SYNTHETIC)
 }
 
 /// Returns the number of a costly service.
 pub(crate) fn costly_party(number: u32) -> Msisdn {
-    Msisdn::try_new(COSTLY_PARTIES + u64::from(number)).expect("country code 999 is known")
+    Msisdn::try_new(COSTLY_PARTIES + u64::from(number)).expect(SYNTHETIC)
 }

@@ -24,7 +24,7 @@ const NONE: u32 = u32::MAX;
 #[derive(Debug)]
 pub struct Lane {
     simulation: Arc<Simulation>,
-    lane: LaneId,
+    id: LaneId,
     subscribers: Vec<Subscriber>,
     /// Wholesale records under way. Their nodes in the queue follow those of the subscribers.
     records: Vec<Pending>,
@@ -61,7 +61,7 @@ impl Lane {
         }
         Self {
             simulation,
-            lane,
+            id: lane,
             subscribers,
             records: Vec::new(),
             free: NONE,
@@ -111,7 +111,7 @@ impl Lane {
 
     /// Returns the lane's number.
     pub fn id(&self) -> LaneId {
-        self.lane
+        self.id
     }
 
     /// Returns the next event and the pattern of misbehaviour that it is part of.
@@ -136,7 +136,7 @@ impl Lane {
             }
             let step = Step {
                 simulation: &self.simulation,
-                index: index_of(&self.simulation, self.lane, node),
+                index: index_of(&self.simulation, self.id, node),
                 now,
                 subscriber: &mut self.subscribers[node as usize],
             };
@@ -235,12 +235,12 @@ impl Lane {
         now: Tick,
         range: (u64, u64),
     ) -> Tick {
-        let index = index_of(&self.simulation, self.lane, record.subscriber);
+        let index = index_of(&self.simulation, self.id, record.subscriber);
         self.simulation.draw(purpose, index, now).between(range.0 as u32, range.1 as u32)
     }
 
     fn event_id(&self, sequence: Sequence) -> EventId {
-        EventId { run: self.simulation.run, lane: self.lane, sequence }
+        EventId { run: self.simulation.run, lane: self.id, sequence }
     }
 
     /// Builds the event with the next number.
@@ -249,7 +249,7 @@ impl Lane {
         let profile = simulation.profile();
         let Moment { subscriber: local, now, ref happening } = *moment;
         let subscriber = &self.subscribers[local as usize];
-        let index = index_of(simulation, self.lane, local);
+        let index = index_of(simulation, self.id, local);
         Event {
             id: self.event_id(self.next),
             event_time: simulation.time(happening.at),

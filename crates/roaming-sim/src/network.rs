@@ -26,6 +26,8 @@ pub(crate) struct Weather {
 pub(crate) struct Conditions {
     /// An exchange loses a message.
     pub(crate) loss: Chance,
+    /// A request cannot be routed to the home network, and an agent on the way says so.
+    pub(crate) undeliverable: Chance,
     /// A request is refused for congestion.
     pub(crate) refused: Chance,
     /// Latency, in parts per thousand of the usual.
@@ -62,7 +64,7 @@ fn conditions(profile: &Profile, keys: &Keys, network: u32, step: u32) -> Condit
     let fraction = if burst { 1024 } else { draw.below(512) };
     let range = u64::from(link.loss_max_ppm - link.loss_min_ppm);
     let mut loss_ppm = link.loss_min_ppm + (range * u64::from(fraction) / 1024) as u32;
-    let mut refused_ppm = 0;
+    let (mut undeliverable_ppm, mut refused_ppm) = (0, 0);
     let mut latency_permille = 1000;
     let at = u64::from(step) * u64::from(STEP_MS);
     for condition in &profile.conditions {
@@ -71,7 +73,10 @@ fn conditions(profile: &Profile, keys: &Keys, network: u32, step: u32) -> Condit
             continue;
         }
         match condition.kind {
-            ConditionKind::Outage { loss_ppm: lost } => loss_ppm = loss_ppm.max(lost),
+            ConditionKind::Outage { loss_ppm: lost, undeliverable_ppm: unrouted } => {
+                loss_ppm = loss_ppm.max(lost);
+                undeliverable_ppm = undeliverable_ppm.max(unrouted);
+            }
             ConditionKind::Congestion { latency_permille: slower, refused_ppm: refused } => {
                 latency_permille = latency_permille.max(slower);
                 refused_ppm = refused_ppm.max(refused);
@@ -81,6 +86,7 @@ fn conditions(profile: &Profile, keys: &Keys, network: u32, step: u32) -> Condit
     let hour = ((profile.start.unix_ms() + at) / 3_600_000 % 24) as usize;
     Conditions {
         loss: Chance::from_ppm(loss_ppm),
+        undeliverable: Chance::from_ppm(undeliverable_ppm),
         refused: Chance::from_ppm(refused_ppm),
         latency_permille,
         crowding: (profile.traffic.diurnal_permille[hour] / 4).min(CROWDING_MAX),

@@ -17,6 +17,7 @@ use roaming_events::{
 
 pub(crate) use record::{Charged, Pending, Stage};
 
+use self::exchange::Exchange;
 use crate::profile::FraudPattern;
 use crate::queue::Tick;
 use crate::rng::{Draw, Purpose};
@@ -84,6 +85,8 @@ impl Step<'_> {
             State::Updating => self.update_location(),
             State::Steered => self.steer(),
             State::Attached => self.act(),
+            State::Moving => self.update_area(),
+            State::Refreshing => self.update_periodically(),
             State::Decided(decision) => self.use_decided_session(decision),
             State::Reporting => self.report_late(),
             State::Lost => self.detach_implicitly(),
@@ -107,6 +110,26 @@ impl Step<'_> {
             charged: None,
             label: self.misbehaving(),
         }
+    }
+
+    /// Returns what came of a procedure that only its exchange can stop.
+    fn happening_of(&self, exchange: Exchange, action: Action) -> Happening {
+        self.happening_after(exchange, exchange.answer.failure(), action)
+    }
+
+    /// Returns what came of a procedure whose exchange is known, and its failure.
+    fn happening_after(
+        &self,
+        exchange: Exchange,
+        failure: Option<(Outcome, Cause)>,
+        action: Action,
+    ) -> Happening {
+        let (outcome, cause) = match failure {
+            Some((outcome, cause)) => (outcome, Some(cause)),
+            None => (Outcome::Success, None),
+        };
+        let happening = self.happening(outcome, cause, action);
+        Happening { latency_us: exchange.latency_us, ..happening }
     }
 
     /// Ends the step; a wake at or after the end of the run does not come.

@@ -290,6 +290,8 @@ pub enum ConditionKind {
     Outage {
         /// How many, in parts per million.
         loss_ppm: u32,
+        /// Requests that an agent on the way answers as undeliverable, in parts per million.
+        undeliverable_ppm: u32,
     },
     /// The network is overloaded: requests wait, and some are refused.
     Congestion {

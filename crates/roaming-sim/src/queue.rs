@@ -41,7 +41,8 @@ struct Link {
 /// A ring of slots, each the head of a list, and which of them have one.
 #[derive(Debug)]
 struct Level<const N: usize, const WORDS: usize> {
-    heads: [u32; N],
+    /// On the heap: a lane that is moved does not move its slots.
+    heads: Box<[u32; N]>,
     occupied: [u64; WORDS],
 }
 
@@ -131,18 +132,17 @@ impl Queue {
             return;
         }
         let within = (self.slot >> LEVEL_BITS) as usize % SLOTS;
-        let far = match self.far.next_after(within) {
-            Some(far) => (self.slot >> (2 * LEVEL_BITS)) << LEVEL_BITS | far as u32,
-            None => {
-                let top = self
-                    .top
-                    .next_after((self.slot >> (2 * LEVEL_BITS)) as usize)
-                    .expect("a node is scheduled, and it is on one of the three levels");
-                self.slot = (top as u32) << (2 * LEVEL_BITS);
-                let head = self.top.take(top);
-                self.deal(head);
-                (top as u32) << LEVEL_BITS
-            }
+        let far = if let Some(far) = self.far.next_after(within) {
+            (self.slot >> (2 * LEVEL_BITS)) << LEVEL_BITS | far as u32
+        } else {
+            let top = self
+                .top
+                .next_after((self.slot >> (2 * LEVEL_BITS)) as usize)
+                .expect("a node is scheduled, and it is on one of the three levels");
+            self.slot = (top as u32) << (2 * LEVEL_BITS);
+            let head = self.top.take(top);
+            self.deal(head);
+            (top as u32) << LEVEL_BITS
         };
         self.slot = far << LEVEL_BITS;
         let head = self.far.take(far as usize % SLOTS);
@@ -172,7 +172,7 @@ impl Queue {
 
 impl<const N: usize, const WORDS: usize> Level<N, WORDS> {
     fn new() -> Self {
-        Self { heads: [NONE; N], occupied: [0; WORDS] }
+        Self { heads: Box::new([NONE; N]), occupied: [0; WORDS] }
     }
 
     fn push(&mut self, slot: usize, node: u32, link: &mut u32) {
@@ -214,7 +214,7 @@ mod tests {
 
     /// Runs a schedule of (node's first time, delays at which it comes back) on the wheel and on a
     /// sorted set.
-    fn model(start: &[(Tick, Vec<u32>)]) -> (Vec<(Tick, u32)>, Vec<(Tick, u32)>) {
+    fn model(start: &[(Tick, Vec<u32>)]) -> [Vec<(Tick, u32)>; 2] {
         let mut queue = Queue::new(start.len() as u32);
         let mut sorted = std::collections::BTreeSet::new();
         for (node, (due, _)) in start.iter().enumerate() {
@@ -238,7 +238,7 @@ mod tests {
             }
         }
         assert!(queue.is_empty());
-        (found, expected)
+        [found, expected]
     }
 
     proptest! {
@@ -249,7 +249,7 @@ mod tests {
                 0..40,
             )
         ) {
-            let (found, expected) = model(&start);
+            let [found, expected] = model(&start);
             prop_assert_eq!(found, expected);
         }
     }

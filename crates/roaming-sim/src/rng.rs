@@ -49,12 +49,12 @@ pub(crate) enum Purpose {
     /// The legs of a signalling exchange; one key for each event type.
     Latency,
     /// The fate of the messages of a signalling exchange; one key for each event type.
-    Loss = Purpose::Latency as isize + EVENT_TYPES as isize,
+    Loss = Purpose::Latency as isize + EVENT_TYPES,
 }
 
 /// Room for the event types in [`Purpose::Latency`] and [`Purpose::Loss`].
-const EVENT_TYPES: usize = 16;
-const KEYS: usize = Purpose::Loss as usize + EVENT_TYPES;
+const EVENT_TYPES: isize = 16;
+const KEYS: usize = (Purpose::Loss as isize + EVENT_TYPES).cast_unsigned();
 
 /// The keys of one run: one for each purpose, made from its seed.
 #[derive(Clone, Debug)]
@@ -104,7 +104,7 @@ impl Draw {
 
     /// Returns a number from 0 to `bound` - 1; 0 where `bound` is 0.
     pub(crate) fn below(self, bound: u32) -> u32 {
-        ((self.0 >> 32) * u64::from(bound) >> 32) as u32
+        (((self.0 >> 32) * u64::from(bound)) >> 32) as u32
     }
 
     /// Returns a number from `low` to `high`, both included; `low` where `high` is less.
@@ -115,6 +115,12 @@ impl Draw {
     /// Whether something of this chance happens.
     pub(crate) fn happens(self, chance: Chance) -> bool {
         (self.0 >> 32) < chance.0
+    }
+
+    /// Returns the lower half of the bits as a draw of its own, for a second decision: those above use
+    /// the upper half.
+    pub(crate) fn lower(self) -> Self {
+        Self(self.0 << 32)
     }
 
     /// Returns further bits of the same decision, for the rare case that needs more than 64.

@@ -168,7 +168,7 @@ impl Simulation {
         }
         let curve = &self.profile().traffic.diurnal_permille;
         // Activity that is still to pass, in milliseconds at the mean of the day, times 1000.
-        let mut need = (gap_ms * exponential(draw) >> FRACTION_BITS) * 1000;
+        let mut need = ((gap_ms * exponential(draw)) >> FRACTION_BITS) * 1000;
         let mut at = u64::from(now);
         let mut hour = (self.start_of_day_ms + at) / HOUR_MS;
         loop {

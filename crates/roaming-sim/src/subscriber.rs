@@ -64,6 +64,10 @@ pub(crate) enum State {
     Steered,
     /// It is attached: an activity, a periodic update, or the end of the trip.
     Attached,
+    /// It is attached and authenticated again, for a change of area.
+    Moving,
+    /// It is attached and authenticated again, because the periodic timer ran out.
+    Refreshing,
     /// The policy has decided on a data session.
     Decided(Decision),
     /// An activity has ended, and is reported now.

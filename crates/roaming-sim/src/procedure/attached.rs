@@ -1,6 +1,6 @@
 //! An attached subscriber: its activities, movement, periodic updates, and how it leaves.
 
-use roaming_events::{Cause, DetachType, EventType, Outcome, UpdateType};
+use roaming_events::{DetachType, EventType, Outcome, UpdateType};
 
 use super::exchange::Answer;
 use super::{Action, Step, Wake};
@@ -14,6 +14,9 @@ use crate::subscriber::State;
 const IMPLICIT_DETACH_MS: Tick = 4 * 60_000;
 /// How long a device that was lost takes to come back.
 const RETURN_MS: Tick = 60_000;
+/// Of 20 moves, those into another area, and those that choose the technology anew.
+const AREA_CHANGES: u32 = 5;
+const RAT_CHANGES: u32 = 2;
 /// Counters of draws for the location updates of attached subscribers, beside those of registrations.
 const PERIODIC: u32 = 1 << 31;
 const NORMAL: u32 = 1 << 30;
@@ -25,7 +28,8 @@ impl Step<'_> {
             return self.detach();
         }
         if self.now < self.subscriber.activity_due {
-            return self.update_periodically();
+            let counter = PERIODIC | u32::from(self.subscriber.periodic_updates);
+            return self.authenticate_again(counter, State::Refreshing);
         }
         if let Some(pattern) = self.misbehaving() {
             return self.misbehave(pattern);
@@ -83,18 +87,46 @@ impl Step<'_> {
             .max(self.now)
     }
 
-    fn update_periodically(&mut self) -> Wake {
-        let number = self.subscriber.periodic_updates;
-        self.subscriber.periodic_updates = number.wrapping_add(1);
-        let exchange = self.exchange(EventType::LocationUpdate, PERIODIC | u32::from(number));
-        let action = Action::LocationUpdate { update_type: UpdateType::Periodic, attempt: 1 };
-        let mut happening = self.of_exchange(exchange.answer, action);
-        happening.latency_us = exchange.latency_us;
-        if exchange.answer == Answer::Missing {
+    /// Asks for authentication of an attached subscriber, as before any location update; then `then`.
+    fn authenticate_again(&mut self, counter: u32, then: State) -> Wake {
+        let exchange = self.exchange(EventType::Authentication, counter);
+        let happening = self.happening_of(exchange, Action::Authentication);
+        if exchange.answer == Answer::Given {
+            self.subscriber.state = then;
+            return self.done(Some(happening), self.now + exchange.latency_ms());
+        }
+        if then == State::Moving {
+            return self.done_with_activity(happening);
+        }
+        self.done_with_refresh(happening, exchange.answer)
+    }
+
+    /// Ends a periodic update: a device that gets no answer is lost, one that is refused tries later.
+    fn done_with_refresh(&mut self, happening: super::Happening, answer: Answer) -> Wake {
+        self.subscriber.periodic_updates = self.subscriber.periodic_updates.wrapping_add(1);
+        if answer == Answer::Missing {
             self.subscriber.state = State::Lost;
             return self.done(Some(happening), self.now + IMPLICIT_DETACH_MS);
         }
-        self.done(Some(happening), self.next_wake())
+        self.subscriber.state = State::Attached;
+        let next = self.next_wake();
+        self.done(Some(happening), next)
+    }
+
+    pub(super) fn update_periodically(&mut self) -> Wake {
+        let counter = PERIODIC | u32::from(self.subscriber.periodic_updates);
+        let exchange = self.exchange(EventType::LocationUpdate, counter);
+        let action = Action::LocationUpdate { update_type: UpdateType::Periodic, attempt: 1 };
+        let happening = self.happening_of(exchange, action);
+        self.done_with_refresh(happening, exchange.answer)
+    }
+
+    pub(super) fn update_area(&mut self) -> Wake {
+        let counter = NORMAL | self.subscriber.activities;
+        let exchange = self.exchange(EventType::LocationUpdate, counter);
+        let action = Action::LocationUpdate { update_type: UpdateType::Normal, attempt: 1 };
+        let happening = self.happening_of(exchange, action);
+        self.done_with_activity(happening)
     }
 
     /// The network gives up; the device finds it again and registers.
@@ -115,8 +147,7 @@ impl Step<'_> {
         };
         let exchange = self.exchange(EventType::Detach, trip);
         // A purge that is not answered changes nothing for the subscriber that left.
-        let mut happening = self.of_exchange(exchange.answer, Action::Detach { detach_type });
-        happening.latency_us = exchange.latency_us;
+        let happening = self.happening_of(exchange, Action::Detach { detach_type });
         self.go_home(Some(happening))
     }
 
@@ -125,29 +156,17 @@ impl Step<'_> {
         let activity = self.subscriber.activities;
         let place = self.draw(Purpose::HandoverRat, activity).below(20);
         self.subscriber.moves = self.subscriber.moves.wrapping_add(1);
-        let (exchange, action) = if place >= 15 {
-            let action = Action::LocationUpdate { update_type: UpdateType::Normal, attempt: 1 };
-            (self.exchange(EventType::LocationUpdate, NORMAL | activity), action)
-        } else {
-            let action = Action::Handover { moves: self.subscriber.moves };
-            (self.exchange(EventType::Handover, activity), action)
-        };
-        if place < 2 && exchange.answer == Answer::Given {
+        if place < AREA_CHANGES {
+            return self.authenticate_again(NORMAL | activity, State::Moving);
+        }
+        let exchange = self.handover(activity);
+        if place >= 20 - RAT_CHANGES && exchange.answer == Answer::Given {
             let tables = &self.simulation.networks[usize::from(self.subscriber.visited)];
             let draw = self.draw(Purpose::Rat, NORMAL | activity);
             self.subscriber.rat = tables.rats[tables.rat.pick(draw)];
         }
-        let mut happening = self.of_exchange(exchange.answer, action);
-        happening.latency_us = exchange.latency_us;
+        let action = Action::Handover { moves: self.subscriber.moves };
+        let happening = self.happening_of(exchange, action);
         self.done_with_activity(happening)
-    }
-
-    /// Returns what came of a procedure that only a failed exchange can stop.
-    fn of_exchange(&self, answer: Answer, action: Action) -> super::Happening {
-        let (outcome, cause): (Outcome, Option<Cause>) = match answer.failure() {
-            Some((outcome, cause)) => (outcome, Some(cause)),
-            None => (Outcome::Success, None),
-        };
-        self.happening(outcome, cause, action)
     }
 }

@@ -32,6 +32,8 @@ pub(super) enum Answer {
     Given,
     /// The visited network was too busy to pass it on.
     Refused,
+    /// An agent on the way could not deliver it.
+    Undeliverable,
     /// None came, and the request was not sent again.
     Missing,
 }
@@ -42,6 +44,7 @@ impl Answer {
         match self {
             Self::Given => None,
             Self::Refused => Some((Outcome::Rejected, Cause::Congestion)),
+            Self::Undeliverable => Some((Outcome::Failed, Cause::UnableToDeliver)),
             Self::Missing => Some((Outcome::Failed, Cause::NoAnswer)),
         }
     }
@@ -63,9 +66,15 @@ impl Step<'_> {
         let mut waited_us = 0;
         for resend in 0..=RESENDS_MAX {
             if !fate.happens(conditions.loss) {
-                let refused = fate.again().happens(conditions.refused);
-                let answer = if refused { Answer::Refused } else { Answer::Given };
-                let latency_us = waited_us + self.legs_us(procedure, counter, conditions);
+                let answer = if fate.lower().happens(conditions.refused) {
+                    Answer::Refused
+                } else if fate.again().happens(conditions.undeliverable) {
+                    Answer::Undeliverable
+                } else {
+                    Answer::Given
+                };
+                let legs = self.legs(procedure, counter, conditions);
+                let latency_us = waited_us + scaled(legs.visited_us + legs.home_us, conditions);
                 return Exchange { latency_us, answer };
             }
             waited_us += ANSWER_TIMER_US << resend;
@@ -74,29 +83,55 @@ impl Step<'_> {
         Exchange { latency_us: waited_us, answer: Answer::Missing }
     }
 
-    /// Returns the latency of an exchange that loses nothing.
-    fn legs_us(&self, procedure: EventType, counter: u32, conditions: &Conditions) -> u32 {
+    /// Hands the subscriber over within the visited network: the home network is not asked.
+    pub(super) fn handover(&self, counter: u32) -> Exchange {
+        let simulation = self.simulation;
+        let conditions = simulation.weather.at(self.subscriber.visited, self.now);
+        let fate = simulation.keys.loss(EventType::Handover, self.index, counter);
+        let refused = fate.happens(conditions.refused);
+        let legs = self.legs(EventType::Handover, counter, conditions);
+        Exchange {
+            latency_us: scaled(legs.visited_us, conditions),
+            answer: if refused { Answer::Refused } else { Answer::Given },
+        }
+    }
+
+    /// Returns the legs of an exchange that loses nothing.
+    fn legs(&self, procedure: EventType, counter: u32, conditions: &Conditions) -> Legs {
         let simulation = self.simulation;
         let visited = usize::from(self.subscriber.visited);
         let link = &simulation.profile().visited_networks[visited].link;
         let bits = simulation.keys.latency(procedure, self.index, counter).bits();
         // Five independent numbers of 12 bits.
-        let part = |n: u32| bits >> (12 * n) & 0xfff;
+        let part = |n: u32| (bits >> (12 * n)) & 0xfff;
         // Queues fill what is left of a leg's range, so crowding slows the many, not the slowest.
         let crowded = |u: u64| {
             u + (0x1000 - u) * u64::from(conditions.crowding) / (2 * u64::from(CROWDING_MAX))
         };
         let distance = u64::from(simulation.distances[usize::from(self.subscriber.home)][visited]);
-        let legs = RADIO * crowded(part(0)) * radio_percent(self.subscriber.rat) / 100
-            + VISITED_CORE * crowded(part(1))
-            + INTERCONNECT * (distance + part(2)) / 2
-            + HOME_CORE * part(3);
-        let range = u64::from(link.latency_max_us - link.latency_min_us - link.jitter_us);
-        let usual = u64::from(link.latency_min_us)
-            + range * legs / (100 << 12)
-            + u64::from(link.jitter_us) * part(4) / (1 << 12);
-        (usual * u64::from(conditions.latency_permille) / 1000) as u32
+        let near = RADIO * crowded(part(0)) * radio_percent(self.subscriber.rat) / 100
+            + VISITED_CORE * crowded(part(1));
+        let far = INTERCONNECT * u64::midpoint(distance, part(2)) + HOME_CORE * part(3);
+        let (least, jitter) = (u64::from(link.latency_min_us), u64::from(link.jitter_us));
+        let range = u64::from(link.latency_max_us) - least - jitter;
+        // What a leg takes at least is as large a part of the least as its range is of the range.
+        let visited_us = least * (RADIO + VISITED_CORE) / 100
+            + range * near / (100 << 12)
+            + jitter * part(4) / (1 << 12);
+        let home_us = least * (INTERCONNECT + HOME_CORE) / 100 + range * far / (100 << 12);
+        Legs { visited_us, home_us }
     }
+}
+
+/// Latency in the visited network, and from there to the home network and back, in microseconds.
+struct Legs {
+    visited_us: u64,
+    home_us: u64,
+}
+
+/// Returns a latency as it is under the conditions, in microseconds.
+fn scaled(latency_us: u64, conditions: &Conditions) -> u32 {
+    (latency_us * u64::from(conditions.latency_permille) / 1000) as u32
 }
 
 /// Returns how much of the radio leg's range a technology uses, in percent.

@@ -40,7 +40,7 @@ impl Step<'_> {
             FraudPattern::RegistrationStorm => STORM_GAP_MS,
         };
         let begin = u64::from(self.now).max(fraud.from.ms());
-        let due = begin + 1 + (gap_ms * exponential(draw.again()) >> FRACTION_BITS);
+        let due = begin + 1 + ((gap_ms * exponential(draw.again())) >> FRACTION_BITS);
         if due < (fraud.from + fraud.lasts).ms() { usual.min(due as Tick) } else { usual }
     }
 

@@ -26,7 +26,7 @@ impl Step<'_> {
     pub(super) fn begin_trip(&mut self) -> Wake {
         let trip = u32::from(self.subscriber.trips) + 1;
         let stay = self.simulation.profile().trips;
-        let beyond = stay.stay_mean.ms() * exponential(self.draw(Purpose::TripLength, trip))
+        let beyond = (stay.stay_mean.ms() * exponential(self.draw(Purpose::TripLength, trip)))
             >> FRACTION_BITS;
         let end = u64::from(self.now) + stay.stay_min.ms() + beyond;
         let end = end.min(u64::from(self.simulation.end)) as Tick;
@@ -81,8 +81,7 @@ impl Step<'_> {
             Some((outcome, cause @ Cause::RoamingNotAllowed)) => {
                 self.subscriber.refusals += 1;
                 self.subscriber.state = State::Steered;
-                let mut happening = self.happening(outcome, Some(cause), action);
-                happening.latency_us = exchange.latency_us;
+                let happening = self.happening_after(exchange, Some((outcome, cause)), action);
                 self.done(Some(happening), self.now + exchange.latency_ms())
             }
             Some(_) => {
@@ -92,8 +91,7 @@ impl Step<'_> {
                 self.answer(exchange, failure, action, State::Updating)
             }
             None => {
-                let mut happening = self.happening(Outcome::Success, None, action);
-                happening.latency_us = exchange.latency_us;
+                let happening = self.happening_of(exchange, action);
                 self.subscriber.attached_at = self.now;
                 let next = self.attached_next();
                 self.done(Some(happening), next)
@@ -123,7 +121,7 @@ impl Step<'_> {
         self.subscriber.state = State::Home;
         let trip = u32::from(self.subscriber.trips);
         let pause = self.simulation.profile().trips.pause_mean.ms();
-        let pause = pause * exponential(self.draw(Purpose::TripPause, trip)) >> FRACTION_BITS;
+        let pause = (pause * exponential(self.draw(Purpose::TripPause, trip))) >> FRACTION_BITS;
         let next = (u64::from(self.now) + pause).min(u64::from(Tick::MAX));
         self.done(happening, next as Tick)
     }
@@ -136,14 +134,9 @@ impl Step<'_> {
         action: Action,
         then: State,
     ) -> Wake {
-        let (outcome, cause) = match failure {
-            Some((outcome, cause)) => (outcome, Some(cause)),
-            None => (Outcome::Success, None),
-        };
-        let mut happening = self.happening(outcome, cause, action);
-        happening.latency_us = exchange.latency_us;
+        let happening = self.happening_after(exchange, failure, action);
         let mut next = self.now + exchange.latency_ms();
-        if let Some(cause) = cause {
+        if let Some((_, cause)) = failure {
             self.subscriber.state = State::Authenticating;
             next += self.retry_wait(cause);
             self.subscriber.attempt = self.subscriber.attempt.saturating_add(1);
@@ -202,10 +195,10 @@ impl Step<'_> {
         let draw = self.draw(Purpose::RetryDelay, self.subscriber.registrations);
         let spread = draw.below(RETRY_SPREAD_MS);
         if cause == Cause::UnknownSubscriber {
-            return BACK_OFF_MS + (UNKNOWN_MEAN_MS * exponential(draw) >> FRACTION_BITS) as Tick;
+            return BACK_OFF_MS + ((UNKNOWN_MEAN_MS * exponential(draw)) >> FRACTION_BITS) as Tick;
         }
-        let backs_off =
-            cause != Cause::RoamingNotAllowed && self.subscriber.attempt % ATTEMPTS_MAX == 0;
+        let backs_off = cause != Cause::RoamingNotAllowed
+            && self.subscriber.attempt.is_multiple_of(ATTEMPTS_MAX);
         spread + if backs_off { BACK_OFF_MS } else { RETRY_MS }
     }
 }

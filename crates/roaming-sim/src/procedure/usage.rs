@@ -50,13 +50,10 @@ impl Step<'_> {
         }
         let exchange = self.exchange(EventType::Policy, self.subscriber.activities);
         let action = Action::Policy { decision, rule };
-        if let Some((outcome, cause)) = exchange.answer.failure() {
-            let mut happening = self.happening(outcome, Some(cause), action);
-            happening.latency_us = exchange.latency_us;
+        let happening = self.happening_of(exchange, action);
+        if happening.outcome != Outcome::Success {
             return self.done_with_activity(happening);
         }
-        let mut happening = self.happening(Outcome::Success, None, action);
-        happening.latency_us = exchange.latency_us;
         self.subscriber.had_session = Seen::Yes;
         self.subscriber.state = State::Decided(decision);
         self.done(Some(happening), self.now + exchange.latency_ms())
@@ -162,8 +159,8 @@ impl Step<'_> {
     /// Returns how long a usage that ended at `ended` lasted, in seconds: at least one, and not from
     /// before the attachment.
     pub(super) fn lasted(&self, mean_ms: u64, purpose: Purpose, ended: Tick) -> u32 {
-        let drawn =
-            mean_ms * exponential(self.draw(purpose, self.subscriber.activities)) >> FRACTION_BITS;
+        let drawn = (mean_ms * exponential(self.draw(purpose, self.subscriber.activities)))
+            >> FRACTION_BITS;
         let attached = u64::from(ended.saturating_sub(self.subscriber.attached_at));
         (drawn.min(attached) / 1000).max(1) as u32
     }
@@ -185,13 +182,8 @@ impl Step<'_> {
         used: (Service, u64),
         ended: Tick,
     ) -> Happening {
-        let (outcome, cause) = match failure {
-            Some((outcome, cause)) => (outcome, Some(cause)),
-            None => (Outcome::Success, None),
-        };
-        let mut happening = self.happening(outcome, cause, action);
+        let mut happening = self.happening_after(exchange, failure, action);
         happening.at = ended;
-        happening.latency_us = exchange.latency_us;
         if failure.is_none() {
             let (service, units) = used;
             let tariff = &self.simulation.profile().tariff;

@@ -43,6 +43,13 @@ impl<const MIN: u64, const MAX: u64> Visitor<'_> for WholeVisitor<MIN, MAX> {
         }
     }
 
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
+        Err(E::custom(format_args!(
+            "`{text}` is no number; allowed is {}",
+            &self as &dyn de::Expected
+        )))
+    }
+
     fn visit_i64<E: de::Error>(self, value: i64) -> Result<Self::Value, E> {
         match u64::try_from(value) {
             Ok(value) => self.visit_u64(value),
@@ -88,6 +95,13 @@ impl<const PLACES: u32, const MIN: u64, const MAX: u64> Visitor<'_>
             Some(scaled) if (MIN..=MAX).contains(&scaled) => Ok(Decimal(scaled)),
             _ => Err(out_of_range(value, &self)),
         }
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
+        Err(E::custom(format_args!(
+            "`{text}` is no number; allowed is {}",
+            &self as &dyn de::Expected
+        )))
     }
 
     fn visit_i64<E: de::Error>(self, value: i64) -> Result<Self::Value, E> {

@@ -1,5 +1,7 @@
 //! The shape of a profile as a person writes it: units in the keys, names for references.
 
+#![expect(clippy::struct_field_names, reason = "keys end with their unit")]
+
 use roaming_events::{Apn, Iccid, Imei, Imsi, Msisdn, PlmnId, Rat, SimTime, Tadig};
 use serde::Deserialize;
 use serde_saphyr::Spanned;
@@ -202,7 +204,7 @@ pub(super) struct RawCondition {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "snake_case")]
 pub(super) enum RawConditionKind {
-    Outage { loss_percent: Percent },
+    Outage { loss_percent: Percent, undeliverable_percent: Percent },
     Congestion { latency_factor: Factor, refused_percent: Percent },
 }
 

@@ -1,5 +1,7 @@
 //! From the written shape to the resolved one: units, references, and what no single value shows.
 
+use std::collections::BTreeSet;
+
 use roaming_events::SimDuration;
 use serde_saphyr::{Location, Spanned};
 
@@ -19,13 +21,17 @@ use super::{
 const NETWORKS_MAX: usize = 200;
 const DEVICES_MAX: usize = 50;
 const TEST_SIMS_MAX: usize = 10_000;
+/// First digit of the MSINs of subscribers that are not pinned.
+const GENERATED_DIGIT: char = '5';
+/// TACs that belong to a device class, its own the first: as many as there are millions of subscribers.
+const TACS_PER_CLASS: u32 = 50;
 /// Synthetic networks have this mobile country code, synthetic numbers this country code.
 const SYNTHETIC: u16 = 999;
 
 pub(super) fn parse(source_name: &str, yaml: &str) -> Result<Profile, ProfileError> {
     let raw: RawProfile = serde_saphyr::from_str(yaml)
         .map_err(|error| ProfileError::from_yaml(source_name, &error))?;
-    Resolver { source_name }.profile(raw)
+    Resolver { source_name }.profile(&raw)
 }
 
 struct Resolver<'a> {
@@ -33,7 +39,7 @@ struct Resolver<'a> {
 }
 
 impl Resolver<'_> {
-    fn profile(&self, raw: RawProfile) -> Result<Profile, ProfileError> {
+    fn profile(&self, raw: &RawProfile) -> Result<Profile, ProfileError> {
         self.count("home_networks", &raw.home_networks, NETWORKS_MAX)?;
         self.count("visited_networks", &raw.visited_networks, NETWORKS_MAX)?;
         self.count("devices", &raw.devices, DEVICES_MAX)?;
@@ -41,8 +47,9 @@ impl Resolver<'_> {
         let visited_networks = self.visited_networks(&raw.visited_networks, link)?;
         let home_networks = self.home_networks(&raw.home_networks, &visited_networks)?;
         let subscribers = raw.subscribers.get_u32();
+        let devices = self.devices(&raw.devices)?;
         let test_sims = match &raw.test_sims {
-            Some(sims) => self.test_sims(sims, &home_networks, subscribers)?,
+            Some(sims) => self.test_sims(sims, &home_networks, &devices, subscribers)?,
             None => Vec::new(),
         };
         let conditions = raw
@@ -54,7 +61,7 @@ impl Resolver<'_> {
             start: raw.start,
             duration: hours(raw.duration_h.get_u32()),
             subscribers,
-            devices: self.devices(&raw.devices)?,
+            devices,
             trips: trips(&raw.trips),
             registration: registration(&raw.registration),
             traffic: self.traffic(&raw.traffic)?,
@@ -94,18 +101,18 @@ impl Resolver<'_> {
         Err(self.fail(location, what))
     }
 
-    /// Checks that no name or PLMN stands twice in a list of networks.
-    fn distinct<'n, T: PartialEq + std::fmt::Display + 'n>(
+    /// Checks that no value stands twice in a list.
+    fn distinct<T: Ord + std::fmt::Display>(
         &self,
         key: &str,
-        values: impl Iterator<Item = (&'n T, Location)>,
+        values: impl Iterator<Item = (T, Location)>,
     ) -> Result<(), ProfileError> {
-        let mut seen = Vec::new();
+        let mut seen = BTreeSet::new();
         for (value, location) in values {
             if seen.contains(&value) {
                 return Err(self.fail(location, format!("{key} `{value}` is used twice")));
             }
-            seen.push(value);
+            seen.insert(value);
         }
         Ok(())
     }
@@ -156,8 +163,11 @@ impl Resolver<'_> {
         default: Link,
     ) -> Result<Vec<VisitedNetwork>, ProfileError> {
         let networks = &raw.value;
-        self.distinct("name", networks.iter().map(|n| (&n.name.value.0, n.name.referenced)))?;
-        self.distinct("PLMN", networks.iter().map(|n| (&n.plmn.value, n.plmn.referenced)))?;
+        self.distinct(
+            "name",
+            networks.iter().map(|n| (n.name.value.0.as_str(), n.name.referenced)),
+        )?;
+        self.distinct("PLMN", networks.iter().map(|n| (n.plmn.value, n.plmn.referenced)))?;
         let shares = networks.iter().map(|network| network.share_percent.get_u32());
         self.weights("visited_networks", raw.referenced, shares)?;
         networks.iter().map(|network| self.visited_network(network, default)).collect()
@@ -193,8 +203,11 @@ impl Resolver<'_> {
         visited: &[VisitedNetwork],
     ) -> Result<Vec<HomeNetwork>, ProfileError> {
         let networks = &raw.value;
-        self.distinct("name", networks.iter().map(|n| (&n.name.value.0, n.name.referenced)))?;
-        self.distinct("PLMN", networks.iter().map(|n| (&n.plmn.value, n.plmn.referenced)))?;
+        self.distinct(
+            "name",
+            networks.iter().map(|n| (n.name.value.0.as_str(), n.name.referenced)),
+        )?;
+        self.distinct("PLMN", networks.iter().map(|n| (n.plmn.value, n.plmn.referenced)))?;
         let shares = networks.iter().map(|network| network.share_percent.get_u32());
         self.weights("home_networks", raw.referenced, shares)?;
         networks.iter().map(|network| self.home_network(network, visited)).collect()
@@ -247,6 +260,15 @@ impl Resolver<'_> {
     fn devices(&self, raw: &Spanned<Vec<RawDevice>>) -> Result<Vec<DeviceClass>, ProfileError> {
         let shares = raw.value.iter().map(|device| device.share_percent.get_u32());
         self.weights("devices", raw.referenced, shares)?;
+        let mut tacs: Vec<u32> = raw.value.iter().map(|device| device.tac.0).collect();
+        tacs.sort_unstable();
+        if tacs.windows(2).any(|pair| pair[1] - pair[0] < TACS_PER_CLASS) {
+            let what = format!(
+                "two devices have a TAC less than {TACS_PER_CLASS} apart; each million of subscribers \
+                 takes one"
+            );
+            return Err(self.fail(raw.referenced, what));
+        }
         let device = |device: &RawDevice| DeviceClass {
             name: device.name.0.clone(),
             tac: device.tac.0,
@@ -315,8 +337,11 @@ impl Resolver<'_> {
             from: hours(raw.from_h.get_u32()),
             lasts: hours(raw.lasts_h.get_u32()),
             kind: match &raw.kind {
-                RawConditionKind::Outage { loss_percent } => {
-                    ConditionKind::Outage { loss_ppm: loss_percent.get_u32() }
+                RawConditionKind::Outage { loss_percent, undeliverable_percent } => {
+                    ConditionKind::Outage {
+                        loss_ppm: loss_percent.get_u32(),
+                        undeliverable_ppm: undeliverable_percent.get_u32(),
+                    }
                 }
                 RawConditionKind::Congestion { latency_factor, refused_percent } => {
                     ConditionKind::Congestion {
@@ -332,6 +357,7 @@ impl Resolver<'_> {
         &self,
         raw: &Spanned<Vec<RawTestSim>>,
         homes: &[HomeNetwork],
+        devices: &[DeviceClass],
         subscribers: u32,
     ) -> Result<Vec<TestSim>, ProfileError> {
         let max = TEST_SIMS_MAX.min(subscribers as usize);
@@ -342,25 +368,52 @@ impl Resolver<'_> {
             );
             return Err(self.fail(raw.referenced, what));
         }
-        raw.value.iter().map(|sim| self.test_sim(sim, homes)).collect()
+        let sims = || raw.value.iter();
+        self.distinct("IMSI", sims().map(|sim| (sim.imsi.value, sim.imsi.referenced)))?;
+        self.distinct("MSISDN", sims().map(|sim| (sim.msisdn.value, sim.msisdn.referenced)))?;
+        self.distinct("IMEI", sims().map(|sim| (sim.imei.value, sim.imei.referenced)))?;
+        sims().map(|sim| self.test_sim(sim, homes, devices)).collect()
     }
 
-    fn test_sim(&self, raw: &RawTestSim, homes: &[HomeNetwork]) -> Result<TestSim, ProfileError> {
-        if !homes.iter().any(|home| is_of(raw.imsi.value, home)) {
+    /// Checks that a pinned identity is synthetic, and that no other subscriber can have it.
+    fn test_sim(
+        &self,
+        raw: &RawTestSim,
+        homes: &[HomeNetwork],
+        devices: &[DeviceClass],
+    ) -> Result<TestSim, ProfileError> {
+        let Some(home) = homes.iter().find(|home| is_of(raw.imsi.value, home)) else {
             let plmns: Vec<_> = homes.iter().map(|home| home.plmn.to_string()).collect();
             let what = format!(
                 "IMSI belongs to no home network; allowed beginnings: {}",
                 plmns.join(", ")
             );
             return Err(self.fail(raw.imsi.referenced, what));
+        };
+        let prefix_len = home.plmn.to_string().len();
+        if raw.imsi.value.digits()[prefix_len..].starts_with(GENERATED_DIGIT) {
+            let what = "IMSI may belong to another subscriber; allowed is an MSIN that does not \
+                        begin with 5";
+            return Err(self.fail(raw.imsi.referenced, what.into()));
         }
-        if !raw.msisdn.value.digits().starts_with("999") {
+        let msisdn = raw.msisdn.value.digits();
+        if !msisdn.starts_with("999") {
             let what = "MSISDN could be a live number; allowed is country code 999".into();
             return Err(self.fail(raw.msisdn.referenced, what));
         }
+        if msisdn.len() == 15 {
+            let what = "MSISDN may belong to another subscriber; allowed is 7 to 14 digits".into();
+            return Err(self.fail(raw.msisdn.referenced, what));
+        }
+        let tac = (raw.imei.value.value() / 10_000_000) as u32;
         if !raw.imei.value.digits().starts_with("00") {
             let what = "IMEI could be a live device; allowed is the test range, TAC 00".into();
             return Err(self.fail(raw.imei.referenced, what));
+        }
+        if devices.iter().any(|device| (device.tac..device.tac + TACS_PER_CLASS).contains(&tac)) {
+            let what = "IMEI may belong to another subscriber; allowed is a TAC that is 50 or more \
+                        above those of the devices, or below them";
+            return Err(self.fail(raw.imei.referenced, what.into()));
         }
         Ok(TestSim {
             imsi: raw.imsi.value,
