@@ -14,6 +14,7 @@ use roaming_store::{SqliteStore, Store, StoreError};
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
+use crate::error::store_exit;
 use crate::verify::{VerifyError, find_run, verify};
 use crate::{App, Config, ConsumerError};
 
@@ -115,7 +116,7 @@ async fn daemon(args: &RunArgs) -> Exit {
         Ok(()) => Exit::Done,
         Err(error) => {
             error!(error = chain(&error), "consumer ended");
-            failed(&error, exit_of(&error))
+            failed(&error, error.exit())
         }
     }
 }
@@ -132,29 +133,6 @@ async fn consume(args: &RunArgs) -> Result<(), ConsumerError> {
     result
 }
 
-/// Wrong use and configuration have a status of their own.
-fn exit_of(error: &ConsumerError) -> Exit {
-    match error {
-        ConsumerError::Config(_) | ConsumerError::Bind(_) => Exit::Usage,
-        ConsumerError::Store(error) => exit_of_store(error),
-        _ => Exit::Failed,
-    }
-}
-
-fn exit_of_store(error: &StoreError) -> Exit {
-    match error {
-        StoreError::FolderMissing { .. }
-        | StoreError::NotFound { .. }
-        | StoreError::ReadOnly { .. }
-        | StoreError::CannotOpen { .. }
-        | StoreError::NotAStore { .. }
-        | StoreError::NewerSchema { .. }
-        | StoreError::OtherLog { .. }
-        | StoreError::OtherWindow { .. } => Exit::Usage,
-        _ => Exit::Failed,
-    }
-}
-
 async fn print_balance(args: &VerifyArgs) -> Exit {
     match balance(&args.store.store, &args.run).await {
         Ok((sheet, exit)) => {
@@ -164,7 +142,7 @@ async fn print_balance(args: &VerifyArgs) -> Exit {
         Err(error) => {
             let exit = match &error {
                 VerifyError::UnknownRun { .. } => Exit::Usage,
-                VerifyError::Store(error) => exit_of_store(error),
+                VerifyError::Store(error) => store_exit(error),
                 _ => Exit::Failed,
             };
             failed(&error, exit)
@@ -187,7 +165,7 @@ async fn print_runs(path: &Path) -> Exit {
             print!("{list}");
             Exit::Done
         }
-        Err(error) => failed(&error, exit_of_store(&error)),
+        Err(error) => failed(&error, store_exit(&error)),
     }
 }
 

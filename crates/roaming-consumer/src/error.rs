@@ -3,6 +3,7 @@
 use std::io;
 
 use rdkafka::error::KafkaError;
+use roaming_service::Exit;
 use roaming_service::health::BindError;
 use roaming_service::kafka::ClientError;
 use roaming_service::shutdown::ShutdownError;
@@ -73,4 +74,30 @@ pub enum ConsumerError {
     /// A task did not end in time.
     #[error(transparent)]
     Hung(Box<ShutdownError<ConsumerError>>),
+}
+
+impl ConsumerError {
+    /// Returns the status to end with: wrong use and configuration have one of their own.
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Config(_) | Self::Bind(_) => Exit::Usage,
+            Self::Store(error) => store_exit(error),
+            _ => Exit::Failed,
+        }
+    }
+}
+
+/// Returns the status to end with where the store refuses.
+pub(crate) fn store_exit(error: &StoreError) -> Exit {
+    match error {
+        StoreError::FolderMissing { .. }
+        | StoreError::NotFound { .. }
+        | StoreError::ReadOnly { .. }
+        | StoreError::CannotOpen { .. }
+        | StoreError::NotAStore { .. }
+        | StoreError::NewerSchema { .. }
+        | StoreError::OtherLog { .. }
+        | StoreError::OtherWindow { .. } => Exit::Usage,
+        _ => Exit::Failed,
+    }
 }

@@ -123,11 +123,21 @@ impl Group {
         let failed = |source| ConsumerError::Operation { operation: "give partitions up", source };
         self.consumer.incremental_unassign(&list(partitions).map_err(failed)?).map_err(failed)
     }
+}
 
+impl Drop for Group {
     /// Leaves the group. What was not stored is read again by the next owner.
-    pub(crate) fn leave(self) {
-        // Dropping the client asks once more to give everything up, and waits for the answer.
+    fn drop(&mut self) {
+        // Dropping the client asks once more to give everything up and waits for the answer, which from
+        // here on is given at once; one that was asked for before is owed still.
         self.consumer.context().is_leaving.store(true, Ordering::Release);
+        for change in self.changes() {
+            if let Change::Revoked(partitions) = change
+                && let Err(error) = self.give_up(&partitions)
+            {
+                warn!(error = chain(&error), "assignment not given up");
+            }
+        }
     }
 }
 

@@ -73,9 +73,7 @@ impl<S: Store> Intake<S> {
             self.tick(Instant::now())?;
         }
         let all: Vec<u16> = self.state.tasks.keys().copied().collect();
-        self.hand_over(&all)?;
-        self.group.leave();
-        Ok(())
+        self.hand_over(&all)
     }
 
     /// Takes what is there, at most [`BATCH_MAX`] records.
@@ -102,8 +100,10 @@ impl<S: Store> Intake<S> {
             match change {
                 Change::Assigned(partitions) => self.take_over(&partitions),
                 Change::Revoked(partitions) => {
-                    self.hand_over(&partitions)?;
+                    let result = self.hand_over(&partitions);
+                    // Whatever became of them: the group waits for this.
                     self.group.give_up(&partitions)?;
+                    result?;
                 }
             }
         }

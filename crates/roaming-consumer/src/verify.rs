@@ -46,7 +46,7 @@ impl Verification {
 
 impl fmt::Display for Verification {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.balance.fmt(f)?;
+        writeln!(f, "{}", self.balance)?;
         match self.completeness {
             Completeness::Whole => Ok(()),
             Completeness::Stopped => {

@@ -1,1 +1,163 @@
-//! (none yet)
+//! What does not belong on the topic goes to the dead letters, and disturbs nobody.
+
+use rdkafka::message::{Headers, Message};
+use roaming_consumer::ConsumerError;
+use roaming_consumer::verify::{find_run, verify};
+use roaming_events::{EventId, LaneId, RunId, Sequence};
+use roaming_service::topics;
+use roaming_store::{Store, StoreError};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::harness::{Log, Produced, Running, records, simulation, store, until_finished};
+
+/// A dead letter: its key, the reason in its headers, and its value.
+fn letters(log: &Log, count: usize) -> Vec<(String, String, Value)> {
+    log.read(topics::DEAD_LETTERS, count, |message| {
+        let key = String::from_utf8(message.key().unwrap().to_vec()).unwrap();
+        let header = message.headers().unwrap().get(0);
+        assert_eq!(header.key, "reason");
+        let reason = String::from_utf8(header.value.unwrap().to_vec()).unwrap();
+        (key, reason, serde_json::from_slice(message.payload().unwrap()).unwrap())
+    })
+}
+
+fn hex(octets: &[u8]) -> String {
+    octets.iter().map(|octet| format!("{octet:02x}")).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broken_record_is_a_dead_letter_and_its_lane_goes_on() {
+    let (log, folder) = (Log::start().await, TempDir::new().unwrap());
+    let store = store(&folder.path().join("run.db")).await;
+    let simulation = simulation("broken");
+    let consumer = Running::start(&log, store.clone()).await;
+    log.load(&simulation).await;
+    let mut records = records(&simulation);
+    records[20].payload = b"{\"type\":\"voice\", half a rec".to_vec();
+    log.produce(&records).await;
+    until_finished(&store, &simulation).await;
+
+    let (key, reason, value) = letters(&log, 1).remove(0);
+    assert_eq!(key, "roaming.events/0/20");
+    assert_eq!(reason, "unreadable_payload");
+    assert_eq!(value["payload_hex"], hex(&records[20].payload));
+    assert_eq!(value["key_hex"], hex(&records[20].key));
+    assert!(value["detail"].as_str().unwrap().contains("the payload cannot be read"), "{value}");
+
+    // It is part of the sheet: the lane that lacks an event is named.
+    let verification = verify(&store, &find_run(&store, "broken").await.unwrap()).await.unwrap();
+    assert!(!verification.holds());
+    let sums = verification.balance.sums();
+    assert_eq!((sums.rejected, sums.lanes_finished, sums.lanes_differing), (1, 8, 1));
+    let (_, metrics) = consumer.get("/metrics").await;
+    let counted = r#"roaming_records_rejected_total{reason="unreadable_payload"} 1"#;
+    assert!(metrics.contains(counted) && metrics.contains("roaming_dead_letters_total 1"));
+    consumer.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn foreign_and_impossible_keys_are_dead_letters_and_the_run_balances() {
+    let (log, folder) = (Log::start().await, TempDir::new().unwrap());
+    let store = store(&folder.path().join("run.db")).await;
+    let simulation = simulation("foreign");
+    let run = simulation.specification().run_id();
+    let consumer = Running::start(&log, store.clone()).await;
+    log.load(&simulation).await;
+    let mut records = records(&simulation);
+    let id = |run, lane, sequence| EventId {
+        run,
+        lane: LaneId::try_new(lane).unwrap(),
+        sequence: Sequence::try_new(sequence).unwrap(),
+    };
+    let payload = records[30].payload.clone();
+    let with_key =
+        |key: &[u8]| Produced { partition: 0, key: key.to_vec(), payload: payload.clone() };
+    let bad = [
+        (with_key(b"not an id"), "unreadable_key"),
+        (with_key(&id(RunId::from_hash(4), 0, 0).text()), "unknown_run"),
+        (with_key(&id(run, 99, 0).text()), "unknown_lane"),
+        (with_key(&id(run, 1, 0).text()), "wrong_partition"),
+        // The key of a lane's event far ahead, and a payload that is another's.
+        (with_key(&id(run, 0, 1 << 40).text()), "unreadable_payload"),
+        (with_key(b""), "unreadable_key"),
+    ];
+    for (record, _) in &bad {
+        records.insert(10, record.clone());
+    }
+    log.produce(&records).await;
+    until_finished(&store, &simulation).await;
+
+    let mut reasons: Vec<_> = letters(&log, bad.len()).into_iter().map(|letter| letter.1).collect();
+    let mut expected: Vec<_> = bad.iter().map(|(_, reason)| *reason).collect();
+    reasons.sort_unstable();
+    expected.sort_unstable();
+    assert_eq!(reasons, expected);
+    let verification = verify(&store, &find_run(&store, "foreign").await.unwrap()).await.unwrap();
+    assert!(verification.holds(), "{verification}");
+    assert_eq!(verification.balance.unattributed_rejects(), bad.len() as u64);
+    consumer.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_of_another_log_is_refused() {
+    let (log, folder) = (Log::start().await, TempDir::new().unwrap());
+    let store = store(&folder.path().join("run.db")).await;
+    store.bind_log("an earlier log").await.unwrap();
+    let error = Running::start(&log, store).await.end().await.unwrap_err();
+    assert!(matches!(error, ConsumerError::Store(StoreError::OtherLog { .. })), "{error}");
+}
+
+/// Stores an offset for partition 0, as if it had been counted that far.
+async fn store_offset(store: &impl Store, next_offset: u64) {
+    let epoch = store.acquire(0, "earlier").await.unwrap().epoch;
+    let checkpoint = roaming_analytics::Checkpoint {
+        partition: 0,
+        next_offset,
+        lanes: Vec::new(),
+        rows: Vec::new(),
+        runs: Vec::new(),
+        unattributed_rejects: 0,
+    };
+    store.commit(epoch, &checkpoint).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_is_shorter_than_what_was_counted_is_refused() {
+    let (log, folder) = (Log::start().await, TempDir::new().unwrap());
+    let store = store(&folder.path().join("run.db")).await;
+    store_offset(&store, 4711).await;
+    let error = Running::start(&log, store).await.end().await.unwrap_err();
+    assert!(
+        matches!(error, ConsumerError::LogTooShort { partition: 0, next_offset: 4711, high: 0 }),
+        "{error}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_offset_that_retention_overtook_is_reported_exactly() {
+    let (log, folder) = (Log::start().await, TempDir::new().unwrap());
+    let store = store(&folder.path().join("run.db")).await;
+    store_offset(&store, 1).await;
+    // The broker keeps 5 MiB a partition: eight times a million octets that do not compress.
+    let mut state = 1_u64;
+    let mut noise = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state as u8
+    };
+    let records: Vec<Produced> = (0..16)
+        .map(|_| Produced {
+            partition: 0,
+            key: b"noise".to_vec(),
+            payload: (0..500_000).map(|_| noise()).collect(),
+        })
+        .collect();
+    log.produce(&records).await;
+    let error = Running::start(&log, store).await.end().await.unwrap_err();
+    let ConsumerError::Overtaken { partition: 0, next_offset: 1, low } = error else {
+        panic!("{error}")
+    };
+    assert!(low > 1, "{low}");
+}

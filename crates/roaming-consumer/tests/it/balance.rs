@@ -1,1 +1,294 @@
-//! (none yet)
+//! The balance can fail: each tampering makes `verify` end with status 2 and name the lane or row.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+use std::sync::Arc;
+
+use roaming_analytics::{Checkpoint, LaneRow, Observation, Partition, PartitionConfig, RunView};
+use roaming_events::{Event, Record, RowKey, RunId, SimDuration, Totals};
+use roaming_sim::Simulation;
+use roaming_store::{RunRow, SqliteStore, Store};
+use tempfile::TempDir;
+
+use crate::harness::{PARTITIONS, Produced, records, simulation};
+
+const WINDOW: SimDuration = SimDuration::from_secs(900);
+const CONFIG: PartitionConfig =
+    PartitionConfig { window: WINDOW, gaps_max: 100, rows_max: 100_000 };
+
+/// A run that was counted, and the store that holds it.
+struct Counted {
+    simulation: Arc<Simulation>,
+    records: Vec<Produced>,
+    store: SqliteStore,
+    path: PathBuf,
+    _folder: TempDir,
+}
+
+impl Counted {
+    /// Counts a run, without the records that `drop` names.
+    async fn without(drop: impl Fn(usize, &Produced) -> bool) -> Self {
+        let simulation = simulation("sheet");
+        let mut records = records(&simulation);
+        let mut index = 0;
+        records.retain(|record| {
+            index += 1;
+            !drop(index - 1, record)
+        });
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("run.db");
+        let store = SqliteStore::open(&path).await.unwrap();
+        store.bind_window(WINDOW).await.unwrap();
+        store.put_run(&run_row(&simulation)).await.unwrap();
+        let counted = Self { simulation, records, store, path, _folder: folder };
+        for partition in 0..PARTITIONS {
+            counted.count(partition).await;
+        }
+        counted
+    }
+
+    async fn whole() -> Self {
+        Self::without(|_, _| false).await
+    }
+
+    async fn count(&self, number: u16) {
+        let acquired = self.store.acquire(number, "test").await.unwrap();
+        let mut partition = Partition::restore(number, CONFIG, acquired.snapshot);
+        let row = run_row(&self.simulation);
+        let (run, lanes, start) = (row.run, row.lanes, row.start);
+        partition.register_run(RunView { run, lanes, partitions: PARTITIONS, start });
+        let mine = self.records.iter().filter(|record| record.partition == number);
+        for (offset, record) in (0..).zip(mine) {
+            let decoded = Record::decode(&record.key, &record.payload);
+            let what = partition.observe(offset, decoded, &record.key, &record.payload);
+            assert!(!matches!(what, Observation::Rejected(_)), "{what:?}");
+        }
+        let checkpoint = partition.checkpoint().unwrap();
+        self.store.commit(acquired.epoch, &checkpoint).await.unwrap();
+    }
+
+    fn run(&self) -> RunId {
+        self.simulation.specification().run_id()
+    }
+
+    /// Writes what no consumer would: a checkpoint made by hand.
+    async fn forge(&self, partition: u16, lanes: Vec<LaneRow>, rows: Vec<(RowKey, Totals)>) {
+        let acquired = self.store.acquire(partition, "forger").await.unwrap();
+        let rows = rows.into_iter().map(|(key, totals)| (self.run(), key, totals)).collect();
+        let checkpoint = Checkpoint {
+            partition,
+            next_offset: acquired.snapshot.next_offset.unwrap(),
+            lanes,
+            rows,
+            runs: Vec::new(),
+            unattributed_rejects: 0,
+        };
+        self.store.commit(acquired.epoch, &checkpoint).await.unwrap();
+    }
+
+    /// An event of partition 0, and its row there.
+    async fn some_row(&self, number: usize) -> (Event, Produced, RowKey, Totals) {
+        let record =
+            self.records.iter().filter(|record| record.partition == 0).nth(number).unwrap();
+        let Ok(Record::Event(event)) = Record::decode(&record.key, &record.payload) else {
+            panic!("an event")
+        };
+        let key = RowKey::of(&event, WINDOW);
+        let loaded = self.store.load_rows(0, &[(self.run(), key)]).await.unwrap();
+        (event, record.clone(), key, loaded[0].2.unwrap())
+    }
+
+    fn verify(&self) -> Output {
+        verify(&self.path)
+    }
+}
+
+fn verify(path: &std::path::Path) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_roaming-consumer"))
+        .args(["verify", "--run", "sheet", "--store"])
+        .arg(path)
+        .env("ROAMING_LOG", "off")
+        .output()
+        .unwrap()
+}
+
+fn run_row(simulation: &Simulation) -> RunRow {
+    let specification = simulation.specification();
+    RunRow {
+        run: specification.run_id(),
+        name: specification.name.clone(),
+        lanes: specification.lanes,
+        partitions: specification.events_partitions,
+        start: specification.start(),
+        end: specification.end(),
+        state: "running".to_owned(),
+        specification_json: serde_json::to_string(specification.as_ref()).unwrap(),
+    }
+}
+
+#[track_caller]
+fn check_holds(output: &Output) {
+    let sheet = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{sheet}");
+    assert!(sheet.contains("the balance holds: "), "{sheet}");
+}
+
+/// Checks that the balance does not hold and that some line of the sheet has all of `words`.
+#[track_caller]
+fn check_broken(output: &Output, words: &[&str]) {
+    let sheet = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(2), "{sheet}");
+    assert!(sheet.contains("the balance does not hold"), "{sheet}");
+    let is_named = sheet.lines().any(|line| words.iter().all(|word| line.contains(word)));
+    assert!(is_named, "no line with {words:?} in:\n{sheet}");
+}
+
+fn name(key: &RowKey) -> String {
+    format!("window {} home {} visited {}", key.window_start, key.home_plmn, key.visited_plmn)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_aggregate_row_more_or_less_is_found() {
+    let counted = Counted::whole().await;
+    check_holds(&counted.verify());
+    let (event, _, key, totals) = counted.some_row(0).await;
+
+    let mut more = totals;
+    more.add(&event);
+    counted.forge(0, Vec::new(), vec![(key, more)]).await;
+    check_broken(&counted.verify(), &[&name(&key), key.procedure.as_str(), "events expected"]);
+
+    let mut less = totals;
+    less.events -= 1;
+    counted.forge(0, Vec::new(), vec![(key, less)]).await;
+    check_broken(&counted.verify(), &[&name(&key), key.procedure.as_str(), "events expected"]);
+
+    counted.forge(0, Vec::new(), vec![(key, totals)]).await;
+    check_holds(&counted.verify());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_store_is_found() {
+    let counted = Counted::whole().await;
+    check_holds(&counted.verify());
+    counted.store.close().await;
+    fs::remove_file(&counted.path).unwrap();
+
+    let output = counted.verify();
+    assert_eq!(output.status.code(), Some(64));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("no store at") && said.contains("--store"), "{said}");
+    assert!(!counted.path.exists(), "verify makes no store");
+
+    // A consumer that starts on the empty place knows the run, and finds nothing to read any more.
+    let store = SqliteStore::open(&counted.path).await.unwrap();
+    store.bind_window(WINDOW).await.unwrap();
+    store.put_run(&run_row(&counted.simulation)).await.unwrap();
+    let sheet = counted.verify();
+    assert_eq!(sheet.status.code(), Some(2));
+    let sheet = String::from_utf8_lossy(&sheet.stdout).into_owned();
+    assert!(sheet.contains("the run is not finished: 0 of 8 lanes are"), "{sheet}");
+    assert!(
+        sheet.lines().any(|line| line.starts_with("    5 ") && line.contains("unseen")),
+        "{sheet}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_event_removed_from_the_log_is_found() {
+    check_holds(&Counted::whole().await.verify());
+    let counted = Counted::without(|index, _| index == 10).await;
+    check_broken(&counted.verify(), &["    0 ", "events differ, digest differs, events missing"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_event_of_a_lane_removed_from_the_log_is_found() {
+    let whole = records(&simulation("sheet"));
+    let end =
+        whole.iter().position(|record| record.payload.starts_with(b"{\"type\":\"end\"")).unwrap();
+    let counted = Counted::without(|index, _| index == end - 1).await;
+    check_broken(&counted.verify(), &["    0 ", "events missing"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_event_counted_twice_is_found() {
+    let counted = Counted::whole().await;
+    check_holds(&counted.verify());
+    let (event, record, key, mut totals) = counted.some_row(7).await;
+
+    // What a consumer does that does not drop duplicates.
+    let found = counted.store.found(counted.run()).await.unwrap();
+    let mut lane = found.lanes.into_iter().find(|lane| lane.lane == event.id.lane).unwrap();
+    lane.tally.add(&record.key, &record.payload);
+    totals.add(&event);
+    let lane_words = format!("{:>5} ", event.id.lane.get());
+    counted.forge(0, vec![lane], vec![(key, totals)]).await;
+
+    let output = counted.verify();
+    check_broken(&output, &[&lane_words, "events differ, digest differs"]);
+    check_broken(&output, &[&name(&key), key.procedure.as_str()]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_edits_that_compensate_each_other_are_found() {
+    let counted = Counted::whole().await;
+    check_holds(&counted.verify());
+    let (first, _, first_key, mut first_totals) = counted.some_row(0).await;
+    let mut number = 1;
+    let (_, _, second_key, mut second_totals) = loop {
+        let row = counted.some_row(number).await;
+        if row.2 != first_key && row.3.events > 1 {
+            break row;
+        }
+        number += 1;
+    };
+    // One event moves from a row to another: the sum over all rows stays what it was.
+    let mut moved = Totals::default();
+    moved.add(&first);
+    first_totals.merge(&moved);
+    second_totals.events -= 1;
+    *second_totals.latency_buckets.iter_mut().find(|events| **events > 0).unwrap() -= 1;
+    counted
+        .forge(0, Vec::new(), vec![(first_key, first_totals), (second_key, second_totals)])
+        .await;
+    let output = counted.verify();
+    check_broken(&output, &[&name(&first_key), first_key.procedure.as_str()]);
+    check_broken(&output, &[&name(&second_key), second_key.procedure.as_str()]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn digests_swapped_between_lanes_are_found() {
+    let counted = Counted::whole().await;
+    let found = counted.store.found(counted.run()).await.unwrap();
+    let mut lanes: Vec<LaneRow> =
+        found.lanes.into_iter().filter(|lane| lane.lane.partition(PARTITIONS) == 0).collect();
+    let first = lanes[0].tally.digest;
+    lanes[0].tally.digest = lanes[1].tally.digest;
+    lanes[1].tally.digest = first;
+    counted.forge(0, lanes, Vec::new()).await;
+    let output = counted.verify();
+    check_broken(&output, &["    0 ", "digest differs"]);
+    check_broken(&output, &["    4 ", "digest differs"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopped_run_is_compared_up_to_where_it_stopped() {
+    // Of lane 3 nothing after its hundredth event was sent, and no end.
+    let counted = Counted::without(|_, record| {
+        let id = roaming_events::EventId::from_key(&record.key).unwrap();
+        id.lane.get() == 3 && id.sequence.get() >= 100
+    })
+    .await;
+    let unfinished = counted.verify();
+    let sheet = String::from_utf8_lossy(&unfinished.stdout).into_owned();
+    assert_eq!(unfinished.status.code(), Some(2), "{sheet}");
+    assert!(sheet.contains("the run is not finished: 7 of 8 lanes are"), "{sheet}");
+
+    let stopped = RunRow { state: "stopped".to_owned(), ..run_row(&counted.simulation) };
+    counted.store.put_run(&stopped).await.unwrap();
+    let output = counted.verify();
+    let sheet = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{sheet}");
+    assert!(sheet.contains("stopped at 100"), "{sheet}");
+}

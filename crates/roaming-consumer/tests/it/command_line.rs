@@ -1,1 +1,82 @@
-//! (none yet)
+//! Messages and exit statuses.
+
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use roaming_store::SqliteStore;
+use sqlx::ConnectOptions;
+use tempfile::TempDir;
+
+/// Runs the program with a broker that nobody serves.
+fn consumer(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_roaming-consumer"))
+        .args(arguments)
+        .env("ROAMING_LOG", "off")
+        .env("BOOTSTRAP_SERVERS", "127.0.0.1:1")
+        .output()
+        .unwrap()
+}
+
+#[track_caller]
+fn check(output: &Output, status: i32, says: &[&str]) {
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(status), "{said}");
+    for part in says {
+        assert!(said.contains(part), "{part:?} is missing in: {said}");
+    }
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+#[test]
+fn a_taken_port_is_named_with_the_option_that_changes_it() {
+    let folder = TempDir::new().unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let output = consumer(&["--listen", &address, "--store", text(&folder.path().join("run.db"))]);
+    check(&output, 64, &[&taken.local_addr().unwrap().port().to_string(), "--listen"]);
+}
+
+#[test]
+fn a_store_that_cannot_be_opened_is_named() {
+    check(&consumer(&["--store", "/nowhere/run.db"]), 64, &["/nowhere", "create it", "--store"]);
+}
+
+#[tokio::test]
+async fn a_store_of_a_newer_schema_is_refused() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("run.db");
+    SqliteStore::open(&path).await.unwrap().close().await;
+    let mut newer =
+        sqlx::sqlite::SqliteConnectOptions::new().filename(&path).connect().await.unwrap();
+    sqlx::raw_sql("PRAGMA user_version = 99").execute(&mut newer).await.unwrap();
+    sqlx::Connection::close(newer).await.unwrap();
+    for arguments in [&["--store"][..], &["runs", "--store"], &["verify", "--run", "x", "--store"]]
+    {
+        let output = consumer(&[arguments, &[text(&path)]].concat());
+        check(&output, 64, &["schema version 99", "use a newer roaming-consumer"]);
+    }
+}
+
+#[tokio::test]
+async fn an_unknown_run_says_how_to_load_one() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("run.db");
+    SqliteStore::open(&path).await.unwrap().close().await;
+    let output = consumer(&["verify", "--run", "demo", "--store", text(&path)]);
+    check(&output, 64, &["unknown run `demo`", "roaming-producer load-scenarios"]);
+    let output = consumer(&["runs", "--store", text(&path)]);
+    check(&output, 0, &[]);
+    assert!(String::from_utf8_lossy(&output.stdout).starts_with("name"));
+}
+
+#[test]
+fn wrong_arguments_have_a_status_of_their_own() {
+    check(&consumer(&["--stoer", "x"]), 64, &["--store"]);
+    check(&consumer(&["verify"]), 64, &["--run"]);
+    check(&consumer(&["--window-minutes", "7"]), 64, &["divide a day"]);
+    check(&consumer(&["--help"]), 0, &[]);
+}

@@ -75,7 +75,8 @@ pub(crate) fn records(simulation: &Arc<Simulation>) -> Vec<Produced> {
 
 /// A broker and its topics.
 pub(crate) struct Log {
-    cluster: MockCluster<'static, DefaultProducerContext>,
+    /// It ends when this is dropped.
+    _cluster: MockCluster<'static, DefaultProducerContext>,
     pub(crate) settings: KafkaSettings,
 }
 
@@ -87,7 +88,7 @@ impl Log {
         }
         let bootstrap_servers = cluster.bootstrap_servers();
         let settings = KafkaSettings { bootstrap_servers, broker: Broker::Embedded };
-        let log = Self { cluster, settings };
+        let log = Self { _cluster: cluster, settings };
         control::ensure_token(&log.settings).await.unwrap();
         log
     }
@@ -166,11 +167,6 @@ impl Log {
         }
         let committed = consumer.committed_offsets(partitions, DEADLINE).unwrap();
         committed.elements().iter().map(|element| element.offset().to_raw()).collect()
-    }
-
-    /// Makes every request of a kind fail from now on, for good.
-    pub(crate) fn cluster(&self) -> &MockCluster<'static, DefaultProducerContext> {
-        &self.cluster
     }
 }
 
@@ -255,7 +251,7 @@ pub(crate) async fn store(path: &Path) -> SqliteStore {
 }
 
 /// Waits until `is_so` is.
-pub(crate) async fn until<F: Future<Output = bool>>(what: &str, is_so: impl Fn() -> F) {
+pub(crate) async fn until(what: &str, is_so: impl AsyncFn() -> bool) {
     let deadline = Instant::now() + DEADLINE;
     while !is_so().await {
         assert!(Instant::now() < deadline, "{what}: not within {DEADLINE:?}");
@@ -266,7 +262,7 @@ pub(crate) async fn until<F: Future<Output = bool>>(what: &str, is_so: impl Fn()
 /// Waits until the store has a run's end in every lane.
 pub(crate) async fn until_finished(store: &impl Store, simulation: &Simulation) {
     let run = simulation.specification().run_id();
-    until("every lane is finished", || async {
+    until("every lane is finished", async || {
         let lanes = store.progress(run).await.unwrap().lanes;
         lanes.len() == usize::from(LANES) && lanes.iter().all(|lane| lane.is_finished())
     })
@@ -276,7 +272,7 @@ pub(crate) async fn until_finished(store: &impl Store, simulation: &Simulation) 
 /// Waits until the store has at least so many events of a run.
 pub(crate) async fn until_counted(store: &impl Store, simulation: &Simulation, events: u64) {
     let run = simulation.specification().run_id();
-    until("events are counted", || async {
+    until("events are counted", async || {
         let lanes = store.progress(run).await.unwrap().lanes;
         lanes.iter().map(|lane| lane.tally.events).sum::<u64>() >= events
     })

@@ -43,7 +43,7 @@ async fn a_run_balances_and_the_metrics_are_the_ledger() {
     check_metrics(&metrics, &ledger);
     check_with_promtool(&metrics);
 
-    until("offsets are committed to Kafka", || async {
+    until("offsets are committed to Kafka", async || {
         log.committed().into_iter().flatten().sum::<i64>() == records.len() as i64
     })
     .await;
@@ -107,7 +107,7 @@ async fn a_consumer_killed_in_the_middle_counts_nothing_twice() {
 
     let mut killed = Process::start(&log, &path);
     log.produce(first).await;
-    until("the store is there", || async { path.exists() }).await;
+    until("the store is there", async || path.exists()).await;
     let watching = store(&path).await;
     until_counted(&watching, &simulation, 500).await;
     killed.kill();
