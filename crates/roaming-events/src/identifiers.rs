@@ -56,15 +56,36 @@ pub(crate) fn decimal(what: &'static str, text: &str) -> Result<u64, IdentifierE
 
 /// Returns the Luhn check digit (ISO/IEC 7812-1 annex B) of the decimal digits of `body`.
 pub fn luhn(mut body: u128) -> u8 {
+    /// An even number of digits that fits 64 bits: dividing 128 bits takes ten times as long, and an
+    /// IMEI is computed for each event.
+    const CHUNK: u128 = 1_000_000_000_000_000_000;
     let mut sum = 0;
-    let mut double = true;
-    while body > 0 {
-        let digit = (body % 10) as u32;
-        sum += if double { digit * 2 / 10 + digit * 2 % 10 } else { digit };
-        double = !double;
-        body /= 10;
+    while body >= CHUNK {
+        sum += luhn_sum((body % CHUNK) as u64);
+        body /= CHUNK;
     }
+    sum += luhn_sum(body as u64);
     ((10 - sum % 10) % 10) as u8
+}
+
+/// Sums digits as [`luhn`] does, by pairs: the right one of each pair counts twice.
+fn luhn_sum(mut digits: u64) -> u32 {
+    const PAIRS: [u8; 100] = {
+        let mut pairs = [0; 100];
+        let mut pair = 0;
+        while pair < 100 {
+            let (left, right) = (pair as u8 / 10, pair as u8 % 10);
+            pairs[pair] = left + right * 2 / 10 + right * 2 % 10;
+            pair += 1;
+        }
+        pairs
+    };
+    let mut sum = 0;
+    while digits > 0 {
+        sum += u32::from(PAIRS[(digits % 100) as usize]);
+        digits /= 100;
+    }
+    sum
 }
 
 fn check_luhn(what: &'static str, digits: u128) -> Result<(), IdentifierError> {
