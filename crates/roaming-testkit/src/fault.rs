@@ -20,8 +20,8 @@ pub struct Faults {
     pub producer_rebalance: u32,
     /// A record arrives and its acknowledgement does not. An occasion is a record.
     pub acknowledgement_lost: u32,
-    /// Two neighbouring records of one sender change places, which delivery promises not to do. An occasion
-    /// is a record.
+    /// A record of a sender overtakes some others, which delivery promises not to allow. An occasion is a
+    /// record.
     pub reorder: u32,
     /// The longest time that an owner goes on without knowing that it is none any more, in ticks.
     pub zombie_ticks_max: u64,

@@ -270,7 +270,7 @@ impl Copy {
     /// Builds the copy and runs the simulation on it.
     fn simulate(&self) -> Result<Output, Box<dyn Error>> {
         let cargo = |command: &str, arguments: &[&str]| {
-            Command::new(option_env!("CARGO").unwrap_or("cargo"))
+            Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
                 .args([command, "--offline", "--quiet", "-p", "roaming-testkit", "--bin", PROGRAM])
                 .args(arguments)
                 .env("CARGO_TARGET_DIR", &self.target)
@@ -334,11 +334,10 @@ fn verdict(output: &Output) -> Result<Catch, String> {
         None if finding.contains("dead letters") => "dead letters",
         None => "other",
     };
-    let message = finding
-        .split_once("at tick ")
-        .and_then(|(_, rest)| rest.split_once(": "))
-        .map_or(finding, |(_, message)| message);
-    let message: String = message.chars().take(90).collect();
+    let message = finding.split_once("at tick ").and_then(|(_, rest)| rest.split_once(": "));
+    // Of an invariant, its name; its statement and what breaks it are in the simulation's own output.
+    let message = message.map_or(finding, |(_, message)| message);
+    let message = message.split(" (").next().unwrap_or_default().to_owned();
     Ok(Catch { by: by.to_owned(), seed: seed.to_owned(), message })
 }
 

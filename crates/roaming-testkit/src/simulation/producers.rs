@@ -14,6 +14,9 @@ use crate::seed::Stream;
 /// The most records that a session has in flight to one partition.
 const IN_FLIGHT_MAX: usize = 16;
 
+/// The most records that one record overtakes.
+const OVERTAKEN_MAX: usize = 6;
+
 type Progress<S> = <<S as Scenario>::Sender as Sender>::Progress;
 
 /// All sessions, and the progress that was recorded.
@@ -287,12 +290,13 @@ impl<S: Scenario> Session<S> {
         network: &mut Stream,
     ) -> Option<Flight> {
         let flights = self.flights.get_mut(&partition)?;
+        let mut index = 0;
         if flights.len() > 1 && network.chance(world.faults.reorder) {
             world.report.count("reorder");
-            flights.swap(0, 1);
-            flights[1].is_overtaken = true;
+            index = network.between(1, OVERTAKEN_MAX.min(flights.len() - 1) as u64) as usize;
+            flights.iter_mut().take(index).for_each(|flight| flight.is_overtaken = true);
         }
-        let flight = flights.pop_front();
+        let flight = flights.remove(index);
         if flights.is_empty() {
             self.flights.remove(&partition);
         }
@@ -305,7 +309,7 @@ impl<S: Scenario> Session<S> {
         self.state = State::Gone;
         self.senders.clear();
         for flights in self.flights.values_mut() {
-            let least = usize::from(flights.front().is_some_and(|flight| flight.is_overtaken));
+            let least = flights.iter().filter(|flight| flight.is_overtaken).count();
             let arriving = network.index(flights.len() + 1).max(least);
             world.report.add("record lost in flight", (flights.len() - arriving) as u64);
             flights.truncate(arriving);
