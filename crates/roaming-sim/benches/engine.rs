@@ -26,7 +26,17 @@ const SAMPLE: u32 = 2_000;
 const PAGE: u64 = 4096;
 const MILLION: u32 = 1_000_000;
 
+/// First argument of the process that measures the memory of one run.
+const SIZE_COMMAND: &str = "resident-of";
+
 fn main() {
+    let arguments: Vec<String> = std::env::args().collect();
+    if let [_, command, subscribers] = arguments.as_slice()
+        && command == SIZE_COMMAND
+    {
+        println!("{}", resident_with(subscribers.parse().expect("a number of subscribers")));
+        return;
+    }
     let simulation = simulation(Profile::builtin("urban").expect("a built-in profile"));
     let arrived = simulation.specification().start() + SimDuration::from_secs(3600);
     let until = arrived + SimDuration::from_secs(HOURS * 3600);
@@ -146,15 +156,25 @@ fn report_encoder(simulation: &Arc<Simulation>) {
 }
 
 fn report_size() {
-    let two = resident_with(2 * MILLION);
-    let one = resident_with(MILLION);
-    let bytes = two.saturating_sub(one) as f64 / f64::from(MILLION);
+    let bytes = (resident_of(2 * MILLION) - resident_of(MILLION)) / f64::from(MILLION);
     let ratio = BYTES_PER_SUBSCRIBER_GOAL / bytes;
     println!(
         "{:<34} {:>12}   goal {BYTES_PER_SUBSCRIBER_GOAL:.0} or less, ratio {ratio:.2}",
         "bytes per subscriber",
         format!("{bytes:.1}")
     );
+}
+
+/// Measures a run of so many subscribers in a process of its own: what an earlier run has left behind in
+/// the allocator would falsify the difference.
+fn resident_of(subscribers: u32) -> f64 {
+    let program = std::env::current_exe().expect("the benchmark's own file");
+    let output = std::process::Command::new(program)
+        .args([SIZE_COMMAND, &subscribers.to_string()])
+        .output()
+        .expect("the benchmark starts again");
+    let text = String::from_utf8_lossy(&output.stdout);
+    text.trim().parse().expect("the resident memory in bytes")
 }
 
 /// Returns the resident memory that a run with so many subscribers adds in its tenth hour.
