@@ -48,7 +48,7 @@ pub(crate) struct Written {
     /// Time that the store took.
     pub(crate) took: Duration,
     /// How many dead letters are acknowledged.
-    pub(crate) letters_written: usize,
+    pub(crate) letters_acknowledged: usize,
     /// Those that are not.
     pub(crate) letters_left: Vec<DeadLetter>,
 }
@@ -160,7 +160,7 @@ impl<S: Store> Desk<S> {
                 return What::Written(Written {
                     result: Err(error.into()),
                     took: Duration::ZERO,
-                    letters_written: 0,
+                    letters_acknowledged: 0,
                     letters_left: letters,
                 });
             }
@@ -169,7 +169,7 @@ impl<S: Store> Desk<S> {
             What::Written(Written {
                 result,
                 took: begin.elapsed(),
-                letters_written: letters.len(),
+                letters_acknowledged: letters.len(),
                 letters_left: Vec::new(),
             })
         });

@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::fmt::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -179,15 +180,16 @@ async fn runs(path: &Path) -> Result<String, StoreError> {
         let progress = store.progress(run.run).await?;
         let finished = progress.lanes.iter().filter(|lane| lane.is_finished()).count();
         let events: u64 = progress.lanes.iter().map(|lane| lane.tally.events).sum();
-        list.push_str(&format!(
-            "{:20} {:16} {:8} {:>9} {:>14}  {}\n",
+        let _ = writeln!(
+            list,
+            "{:20} {:16} {:8} {:>9} {:>14}  {}",
             run.name,
             run.run.to_string(),
             run.state,
             format!("{finished}/{}", run.lanes),
             events,
             progress.watermark.unwrap_or(run.start),
-        ));
+        );
     }
     store.close().await;
     Ok(list)

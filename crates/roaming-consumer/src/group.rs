@@ -82,7 +82,7 @@ impl Group {
             return Ok(false);
         }
         let failed = |source| ConsumerError::Operation { operation: "resume a partition", source };
-        self.consumer.resume(&list(&[partition]).map_err(failed)?).map_err(failed)?;
+        self.consumer.resume(&list(&[partition])).map_err(failed)?;
         Ok(true)
     }
 
@@ -100,7 +100,7 @@ impl Group {
     /// Stops reading a partition. What was read ahead is dropped and comes again after a resume.
     pub(crate) fn pause(&self, partition: u16) -> Result<(), ConsumerError> {
         let failed = |source| ConsumerError::Operation { operation: "pause a partition", source };
-        self.consumer.pause(&list(&[partition]).map_err(failed)?).map_err(failed)
+        self.consumer.pause(&list(&[partition])).map_err(failed)
     }
 
     /// Tells the group how far partitions are stored: for lag tools, autoscalers and the producer's
@@ -121,7 +121,7 @@ impl Group {
     /// Gives revoked partitions up; called once for each [`Change::Revoked`], with its partitions.
     pub(crate) fn give_up(&self, partitions: &[u16]) -> Result<(), ConsumerError> {
         let failed = |source| ConsumerError::Operation { operation: "give partitions up", source };
-        self.consumer.incremental_unassign(&list(partitions).map_err(failed)?).map_err(failed)
+        self.consumer.incremental_unassign(&list(partitions)).map_err(failed)
     }
 }
 
@@ -141,12 +141,12 @@ impl Drop for Group {
     }
 }
 
-fn list(partitions: &[u16]) -> KafkaResult<TopicPartitionList> {
+fn list(partitions: &[u16]) -> TopicPartitionList {
     let mut list = TopicPartitionList::with_capacity(partitions.len());
     for partition in partitions {
         list.add_partition(topics::EVENTS, i32::from(*partition));
     }
-    Ok(list)
+    list
 }
 
 impl Context {
@@ -203,7 +203,7 @@ impl ConsumerContext for Context {
                 }
             }
             RDKafkaErrorCode::RevokePartitions if !is_leaving => {
-                self.push(Change::Revoked(numbers))
+                self.push(Change::Revoked(numbers));
             }
             _ => {
                 if let Err(error) = consumer.incremental_unassign(partitions) {

@@ -268,7 +268,7 @@ impl<S: Store> Intake<S> {
             What::Rows(result) => self.supply(partition, result),
             What::Written(written) => self.conclude(partition, written),
             What::Learned(result) => self.learned(partition, result),
-            What::Ends(result) => self.measured(partition, result),
+            What::Ends(result) => self.measured(partition, &result),
         }
     }
 
@@ -350,15 +350,16 @@ impl<S: Store> Intake<S> {
 
     /// Takes the result of a checkpoint.
     fn conclude(&mut self, partition: u16, written: Written) -> Result<(), ConsumerError> {
-        let Written { result, took, letters_written, mut letters_left } = written;
+        let Written { result, took, letters_acknowledged, mut letters_left } = written;
         let Some(task) = self.state.tasks.get_mut(&partition) else { return Ok(()) };
         let Some(counting) = task.counting() else { return Ok(()) };
         let Some(Flight::Writing(in_flight)) = counting.flight.take() else { return Ok(()) };
+        let in_flight = *in_flight;
         let error = match result {
             Ok(()) => {
                 counting.machine.committed();
                 counting.retry_at = None;
-                self.metrics.stored(&in_flight.delta, letters_written, took);
+                self.metrics.stored(&in_flight.delta, letters_acknowledged, took);
                 self.metrics.lanes(partition, counting.machine.lanes());
                 let is_held = matches!(counting.hold, Some(Hold::Checkpoint | Hold::Unavailable));
                 if is_held {
@@ -425,7 +426,11 @@ impl<S: Store> Intake<S> {
         Ok(())
     }
 
-    fn measured(&mut self, partition: u16, result: KafkaResult<Ends>) -> Result<(), ConsumerError> {
+    fn measured(
+        &mut self,
+        partition: u16,
+        result: &KafkaResult<Ends>,
+    ) -> Result<(), ConsumerError> {
         let Some(task) = self.state.tasks.get_mut(&partition) else { return Ok(()) };
         task.is_measuring = false;
         let Ok(ends) = result else {
@@ -439,7 +444,7 @@ impl<S: Store> Intake<S> {
                 task.counting().map(|counting| counting.machine.next_offset())
         {
             task.offset_check = OffsetCheck::None;
-            check_offset(partition, next_offset, ends)?;
+            check_offset(partition, next_offset, *ends)?;
         }
         Ok(())
     }
@@ -479,22 +484,18 @@ impl IntakeState {
         metrics: &ConsumerMetrics,
     ) -> Result<(), ConsumerError> {
         metrics.error("broker");
-        match error {
-            KafkaError::MessageConsumptionFatal(_) => {
-                Err(settings.explain("read roaming.events", error.clone()).into())
-            }
-            _ => {
-                if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AutoOffsetReset) {
-                    error!(error = chain(error), "the log does not hold an offset any more");
-                    // The error does not say which partition's.
-                    for task in self.tasks.values_mut() {
-                        task.offset_check = OffsetCheck::Wanted;
-                    }
-                }
-                // The client logs what it sees and tries again by itself.
-                Ok(())
+        if let KafkaError::MessageConsumptionFatal(_) = error {
+            return Err(settings.explain("read roaming.events", error.clone()).into());
+        }
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AutoOffsetReset) {
+            error!(error = chain(error), "the log does not hold an offset any more");
+            // The error does not say which partition's.
+            for task in self.tasks.values_mut() {
+                task.offset_check = OffsetCheck::Wanted;
             }
         }
+        // The client logs what it sees and tries again by itself.
+        Ok(())
     }
 }
 

@@ -243,7 +243,7 @@ impl ConsumerMetrics {
 
     /// Says how many partitions are being counted.
     pub(crate) fn owned(&self, partitions: usize) {
-        self.partitions.set(partitions as i64);
+        self.partitions.set(i64::try_from(partitions).unwrap_or(i64::MAX));
     }
 
     /// Removes what is said of a partition that another replica has now.

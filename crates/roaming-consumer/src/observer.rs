@@ -87,6 +87,10 @@ impl Sight {
         self.lanes.iter().map(|lane| lane.tally.events).sum()
     }
 
+    fn is_summed(&self) -> bool {
+        self.summed_events == self.events()
+    }
+
     pub(crate) fn is_finished(&self) -> bool {
         !self.lanes.is_empty() && self.lanes.iter().all(LaneRow::is_finished)
     }
@@ -108,9 +112,18 @@ impl<S: Store> Observer<S> {
         self.window
     }
 
-    /// Returns the runs as last seen, the newest first.
-    pub(crate) fn sights(&self) -> Vec<Arc<Sight>> {
+    /// Returns the runs as last seen, the newest first, with sums that are as new.
+    pub(crate) async fn sights(&self) -> Result<Vec<Arc<Sight>>, StoreError> {
         self.is_watched.store(true, Ordering::Relaxed);
+        let mut sights = self.last_sights();
+        // Nobody looked for a while: the sums are from then.
+        for sight in sights.iter_mut().filter(|sight| !sight.is_summed()) {
+            self.sum_up(Arc::make_mut(sight)).await?;
+        }
+        Ok(sights)
+    }
+
+    fn last_sights(&self) -> Vec<Arc<Sight>> {
         self.sights.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -136,7 +149,7 @@ impl<S: Store> Observer<S> {
         comparison: &mut Option<Comparison>,
     ) -> Result<(), StoreError> {
         let is_watched = self.is_watched.swap(false, Ordering::Relaxed);
-        let before = self.sights.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let before = self.last_sights();
         let mut sights = Vec::new();
         for run in self.runs.newest().into_iter().take(RUNS_MAX) {
             let before = before.iter().find(|sight| sight.run.row.run == run.row.run);
@@ -170,16 +183,22 @@ impl<S: Store> Observer<S> {
         sight.watermark = progress.watermark.unwrap_or(row.start);
         let events = sight.events();
         if !is_first && !elapsed.is_zero() {
-            let grown = events.saturating_sub(before) as f64;
-            sight.throughput.push_back((grown / elapsed.as_secs_f64()).round().max(0.0) as u64);
+            let grown = u128::from(events.saturating_sub(before)) * 1000;
+            let rate = grown / elapsed.as_millis().max(1);
+            sight.throughput.push_back(u64::try_from(rate).unwrap_or(u64::MAX));
             if sight.throughput.len() > THROUGHPUT_MAX {
                 sight.throughput.pop_front();
             }
         }
-        if is_watched && events != sight.summed_events {
-            sight.summary = Arc::new(self.store.summary(row.run).await?);
-            sight.summed_events = events;
+        if is_watched && !sight.is_summed() {
+            self.sum_up(sight).await?;
         }
+        Ok(())
+    }
+
+    async fn sum_up(&self, sight: &mut Sight) -> Result<(), StoreError> {
+        sight.summary = Arc::new(self.store.summary(sight.run.row.run).await?);
+        sight.summed_events = sight.events();
         Ok(())
     }
 

@@ -92,7 +92,7 @@ pub(crate) enum Hold {
 /// What a partition waits for.
 pub(crate) enum Flight {
     Loading,
-    Writing(InFlight),
+    Writing(Box<InFlight>),
 }
 
 /// A checkpoint that is being written.
@@ -266,7 +266,7 @@ impl Counting {
             delta: mem::take(&mut self.open),
             since: now,
         };
-        self.flight = Some(Flight::Writing(in_flight));
+        self.flight = Some(Flight::Writing(Box::new(in_flight)));
         self.last_flush = now;
         self.has_loaded = false;
         Some(Flush::Write(checkpoint, mem::take(&mut self.letters)))

@@ -9,10 +9,11 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::header;
+use axum::http::{StatusCode, header};
 use axum::response::{Html, IntoResponse, Json, Response};
 use axum::routing::get;
 use roaming_service::health::Health;
+use roaming_service::telemetry::chain;
 use roaming_store::Store;
 
 use crate::observer::Observer;
@@ -39,7 +40,10 @@ pub(crate) fn router<S: Store>(
 }
 
 async fn runs<S: Store>(State(pages): State<Arc<Pages<S>>>) -> Response {
-    let sights = pages.observer.sights();
+    let sights = match pages.observer.sights().await {
+        Ok(sights) => sights,
+        Err(error) => return (StatusCode::SERVICE_UNAVAILABLE, chain(&error)).into_response(),
+    };
     let view = view::RunsView {
         version: env!("CARGO_PKG_VERSION"),
         consumer: &pages.owner,

@@ -222,14 +222,14 @@ fn networks(summary: &BTreeMap<SummaryKey, Totals>) -> Vec<NetworkView> {
             attaches_successful,
             attach_mean_ms: (attaches.events > 0)
                 .then(|| attaches.latency_us as f64 / attaches.events as f64 / 1e3),
-            attach_p95_ms: percentile_ms(&attaches, 0.95),
+            attach_p95_ms: percentile_ms(&attaches, 95),
         })
         .collect()
 }
 
 /// Returns the upper bound of the bucket that holds a percentile, in milliseconds.
-fn percentile_ms(totals: &Totals, share: f64) -> Option<f64> {
-    let rank = (totals.events as f64 * share).ceil() as u64;
+fn percentile_ms(totals: &Totals, percent: u64) -> Option<f64> {
+    let rank = (totals.events * percent).div_ceil(100);
     let mut below = 0;
     let bucket = totals.latency_buckets.iter().position(|events| {
         below += events;
@@ -304,12 +304,12 @@ mod tests {
     #[test]
     fn a_percentile_is_the_bound_of_its_bucket() {
         let mut totals = Totals { events: 100, ..Totals::default() };
-        assert_eq!(percentile_ms(&Totals::default(), 0.95), None);
+        assert_eq!(percentile_ms(&Totals::default(), 95), None);
         totals.latency_buckets[2] = 95;
         totals.latency_buckets[15] = 5;
-        assert_eq!(percentile_ms(&totals, 0.95), Some(40.0));
+        assert_eq!(percentile_ms(&totals, 95), Some(40.0));
         totals.latency_buckets[2] = 94;
         totals.latency_buckets[15] = 6;
-        assert_eq!(percentile_ms(&totals, 0.95), None);
+        assert_eq!(percentile_ms(&totals, 95), None);
     }
 }

@@ -1,5 +1,7 @@
 //! What does not belong on the topic goes to the dead letters, and disturbs nobody.
 
+use std::fmt::Write;
+
 use rdkafka::message::{Headers, Message};
 use roaming_consumer::ConsumerError;
 use roaming_consumer::verify::{find_run, verify};
@@ -23,7 +25,10 @@ fn letters(log: &Log, count: usize) -> Vec<(String, String, Value)> {
 }
 
 fn hex(octets: &[u8]) -> String {
-    octets.iter().map(|octet| format!("{octet:02x}")).collect()
+    octets.iter().fold(String::new(), |mut text, octet| {
+        write!(text, "{octet:02x}").unwrap();
+        text
+    })
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -23,7 +23,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 /// The longest that a test waits for something: a group join alone takes three seconds.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+pub(crate) const DEADLINE: Duration = Duration::from_mins(1);
 
 pub(crate) const PARTITIONS: u16 = 4;
 pub(crate) const LANES: u16 = 8;
@@ -154,8 +154,8 @@ impl Log {
         taken
     }
 
-    /// Offsets that the group has committed, by partition.
-    pub(crate) fn committed(&self) -> Vec<Option<i64>> {
+    /// Offsets that the group has committed, by partition; 0 where there is none.
+    pub(crate) fn committed(&self) -> Vec<u64> {
         let consumer: BaseConsumer = ClientConfig::new()
             .set("bootstrap.servers", &self.settings.bootstrap_servers)
             .set("group.id", roaming_service::kafka::CONSUMER_GROUP)
@@ -166,7 +166,14 @@ impl Log {
             partitions.add_partition(topics::EVENTS, i32::from(partition));
         }
         let committed = consumer.committed_offsets(partitions, DEADLINE).unwrap();
-        committed.elements().iter().map(|element| element.offset().to_raw()).collect()
+        committed
+            .elements()
+            .iter()
+            .map(|element| match element.offset() {
+                Offset::Offset(offset) => offset.cast_unsigned(),
+                _ => 0,
+            })
+            .collect()
     }
 }
 
@@ -264,7 +271,8 @@ pub(crate) async fn until_finished(store: &impl Store, simulation: &Simulation) 
     let run = simulation.specification().run_id();
     until("every lane is finished", async || {
         let lanes = store.progress(run).await.unwrap().lanes;
-        lanes.len() == usize::from(LANES) && lanes.iter().all(|lane| lane.is_finished())
+        lanes.len() == usize::from(LANES)
+            && lanes.iter().all(roaming_analytics::LaneRow::is_finished)
     })
     .await;
 }
