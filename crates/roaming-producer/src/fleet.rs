@@ -35,6 +35,9 @@ pub struct Fleet {
 /// A run as its control record wants it.
 pub struct Run {
     pub(crate) record: ControlRecord,
+    /// The record that the run was paused from: until the pause's anchor, which lies a little ahead, it
+    /// goes on at this pace.
+    paused_from: Option<ControlRecord>,
     simulation: Arc<Simulation>,
     /// Its owned lanes.
     pub(crate) slots: BTreeMap<LaneId, Slot>,
@@ -74,13 +77,14 @@ impl Fleet {
     pub fn apply(&mut self, name: &str, record: Option<ControlRecord>) -> Result<(), FleetError> {
         let known = self.runs.get_mut(name);
         match (record, known) {
-            (Some(record), Some(run)) if run.record.run == record.run => run.record = record,
+            (Some(record), Some(run)) if run.record.run == record.run => run.set_record(record),
             (Some(record), _) => {
                 self.runs.remove(name);
                 let simulation = Simulation::try_new(Arc::clone(&record.specification))?;
                 let run = Run {
                     window_end: record.specification.start(),
                     record,
+                    paused_from: None,
                     simulation: Arc::new(simulation),
                     slots: BTreeMap::new(),
                 };
@@ -205,6 +209,22 @@ impl Run {
     /// Returns the run's specification.
     pub fn specification(&self) -> &Specification {
         &self.record.specification
+    }
+
+    fn set_record(&mut self, record: ControlRecord) {
+        let before = std::mem::replace(&mut self.record, record);
+        if self.record.state != RunState::Paused {
+            self.paused_from = None;
+        } else if before.state == RunState::Running {
+            self.paused_from = Some(before);
+        }
+    }
+
+    /// Returns the simulated time before which events may leave at a wall time.
+    pub(crate) fn allowed_until(&self, wall_unix_ms: u64) -> SimTime {
+        let allowed = self.record.allowed_until(wall_unix_ms);
+        let before = self.paused_from.as_ref().map(|before| before.allowed_until(wall_unix_ms));
+        before.map_or(allowed, |before| before.min(allowed))
     }
 
     fn resume(&self, lane: LaneId, progress: Option<&Progress>) -> LaneSender {

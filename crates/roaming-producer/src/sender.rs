@@ -152,7 +152,7 @@ impl Sender {
         let Fleet { runs, lanes, .. } = &mut self.fleet;
         let running = runs.values_mut().filter(|run| run.record.state != RunState::Stopped);
         for run in running {
-            let pace = Pace::of(&run.record, run.window_end, wall);
+            let pace = Pace::of(run, wall);
             let mut all_quiet = true;
             for &slot in run.slots.values() {
                 let Some(lane) = &mut lanes[usize::from(slot)] else { continue };

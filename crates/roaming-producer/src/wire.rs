@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use rdkafka::error::KafkaError;
 use roaming_events::SimTime;
 use roaming_service::kafka::{ClientError, KafkaSettings};
-use roaming_sim::control::{ControlRecord, Speed};
+use roaming_sim::control::Speed;
 
-use crate::fleet::{Fleet, OwnedLane};
+use crate::fleet::{Fleet, OwnedLane, Run};
 use crate::flow::FlowControl;
 use crate::lane::{AcknowledgementError, Step};
 use crate::metrics::ProducerMetrics;
@@ -44,13 +44,13 @@ pub struct Pace {
 
 impl Pace {
     /// Returns the pace of a run at a wall time, held back at the end of its window.
-    pub fn of(record: &ControlRecord, window_end: SimTime, wall_unix_ms: u64) -> Self {
-        let allowed = record.allowed_until(wall_unix_ms);
-        let clock = match record.speed {
+    pub fn of(run: &Run, wall_unix_ms: u64) -> Self {
+        let allowed = run.allowed_until(wall_unix_ms);
+        let clock = match run.record.speed {
             Speed::Max => None,
             Speed::Factor(factor) => Some((allowed, factor)),
         };
-        Self { until: allowed.min(window_end), clock }
+        Self { until: allowed.min(run.window_end), clock }
     }
 
     /// Returns by how many seconds of the wall clock an event leaves after its time.

@@ -235,6 +235,8 @@ impl ConsumerContext for LogContext {}
 /// Errors of the library are warnings here: it reconnects by itself, and what it cannot mend comes back
 /// as an error of an operation.
 pub fn log_library_line(level: RDKafkaLogLevel, facility: &str, message: &str) {
+    // Remarks about settings repeat with every client; each of ours is meant.
+    let level = if facility == "CONFWARN" { RDKafkaLogLevel::Debug } else { level };
     match level {
         RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
             error!(target: "librdkafka", facility, "{message}");

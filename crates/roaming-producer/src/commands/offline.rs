@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::sync::Arc;
 
-use roaming_events::{LaneDigest, LaneId, LaneTally, RowKey, RunId, Tally, Totals, json};
+use roaming_events::{LaneId, LaneTally, RowKey, RunId, Tally, Totals, json};
 use roaming_service::topics;
 use roaming_sim::{Simulation, ledger as engine_ledger, truth as engine_truth};
 use serde::Serialize;
@@ -57,8 +57,9 @@ impl GenerateArgs {
 enum LedgerLine<'a> {
     Lane {
         lane: LaneId,
-        #[serde(flatten)]
-        tally: &'a LaneTally,
+        events: u64,
+        /// As text: many readers of JSON round numbers of 64 bits.
+        digest: String,
     },
     Row {
         #[serde(flatten)]
@@ -71,7 +72,7 @@ enum LedgerLine<'a> {
         name: &'a str,
         lanes: u16,
         events: u64,
-        digest: LaneDigest,
+        digest: String,
     },
 }
 
@@ -89,8 +90,9 @@ fn write_ledger(simulation: &Arc<Simulation>, out: &mut impl Write) -> Result<()
     let mut total = Tally::default();
     for id in LaneId::all(specification.lanes) {
         let tally = engine_ledger::lane(simulation, id, WINDOW, None);
-        for (&lane, tally) in &tally.lanes {
-            write_line(out, &LedgerLine::Lane { lane, tally })?;
+        for (&lane, LaneTally { events, digest }) in &tally.lanes {
+            let digest = digest.to_string();
+            write_line(out, &LedgerLine::Lane { lane, events: *events, digest })?;
         }
         total.merge(&tally);
     }
@@ -102,7 +104,7 @@ fn write_ledger(simulation: &Arc<Simulation>, out: &mut impl Write) -> Result<()
         name: &specification.name,
         lanes: specification.lanes,
         events: total.events(),
-        digest: total.digest(),
+        digest: total.digest().to_string(),
     };
     write_line(out, &run)?;
     out.flush().map_err(CommandError::Output)

@@ -14,7 +14,7 @@ const LANES: u16 = 64;
 /// Names a run: the options that its event stream depends on.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ProfileArgs {
-    /// A profile's name (demo, urban, rural, cross_border, or one in SCENARIO_PATH), or a YAML file
+    /// A profile's name, of those that come with the platform or of your own, or a YAML file
     #[arg(long)]
     pub profile: String,
     /// Folder with profiles of your own, `NAME.yaml` each; they come before those of the same name

@@ -14,6 +14,10 @@ use super::status::{self, RunProgress};
 use super::{CommandError, ProfileArgs};
 use crate::clock::wall_unix_ms;
 
+/// How far ahead of the wall clock a pause is set, so that it reaches every producer before its time and
+/// lanes stop exactly there.
+const PAUSE_LEAD_MS: u64 = 2000;
+
 /// Names a run to be loaded, and its speed.
 #[derive(Clone, Debug, clap::Args)]
 pub struct LoadArgs {
@@ -176,9 +180,9 @@ pub async fn pause(
         return say(out, &args.name, "is paused already");
     }
     let reached = reached(settings, &record).await?;
-    let paused = record.pause(wall_unix_ms(), reached);
+    let paused = record.pause(wall_unix_ms() + PAUSE_LEAD_MS, reached);
     write(settings, &args.name, &paused).await?;
-    say(out, &args.name, &format!("is paused at {}", paused.anchor.sim))
+    say(out, &args.name, &format!("stands still from {} on", paused.anchor.sim))
 }
 
 /// Lets a run go on from where it stands, at once and without catching up.

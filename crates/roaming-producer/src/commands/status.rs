@@ -1,7 +1,9 @@
 //! `scenarios status`: how far the runs are, and how long they will take.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::io::Write;
+use std::time::Duration;
 
 use roaming_events::{LaneId, RunId, SimTime};
 use roaming_service::kafka::KafkaSettings;
@@ -81,18 +83,24 @@ fn line(record: &ControlRecord, run: &RunProgress, now: u64) -> String {
     if state == state_text(RunState::Running)
         && let Some(seconds) = seconds_to_go(record, run, now)
     {
-        line += &format!(", {seconds} s to go");
+        let _ = write!(line, ", {seconds} s to go");
     }
     line
 }
 
 /// Returns how many wall seconds a running run needs to its end; `None` where it has not moved yet.
 fn seconds_to_go(record: &ControlRecord, run: &RunProgress, now: u64) -> Option<u64> {
-    let left = record.specification.end().since(run.reached).ms();
     match record.speed {
-        Speed::Factor(factor) => Some((left as f64 / factor / 1000.0).ceil().max(0.0) as u64),
+        Speed::Factor(factor) => {
+            // The anchor's line crosses the end after this much wall time.
+            let end = record.specification.end().since(record.anchor.sim).ms() as f64 / factor;
+            let at = Duration::try_from_secs_f64(end / 1000.0).unwrap_or(Duration::MAX);
+            let elapsed = Duration::from_millis(now.saturating_sub(record.anchor.wall_unix_ms));
+            Some(at.saturating_sub(elapsed).as_secs())
+        }
         // As fast as since it was started or resumed.
         Speed::Max => {
+            let left = record.specification.end().since(run.reached).ms();
             let done = run.reached.since(record.anchor.sim).ms();
             let elapsed = now.saturating_sub(record.anchor.wall_unix_ms);
             let to_go = u128::from(left) * u128::from(elapsed) / u128::from(done).max(1);

@@ -83,8 +83,8 @@ fn nothing_leaves_before_its_time_and_the_end_marker_not_before_the_end() {
     let due = straight().iter().filter(|event| event.emission_time < middle).count();
     assert_eq!(early, due);
     let almost = SimTime::from_unix_ms(end.unix_ms() - 1);
-    let late = send_before(&mut lane, almost).len();
-    assert_eq!(early + late, straight().len());
+    let rest = send_before(&mut lane, almost).len();
+    assert_eq!(early + rest, straight().len());
     assert_eq!(send_before(&mut lane, end).len(), 1);
 }
 

@@ -1,0 +1,142 @@
+//! The commands: what they say, and the status they end with.
+
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+use std::process::{Command, Output, Stdio};
+
+use roaming_producer::commands::CommandError;
+use roaming_service::Exit;
+use roaming_sim::control::RunState;
+
+use crate::broker::{TestBroker, small_profile};
+
+const PRODUCER: &str = env!("CARGO_BIN_EXE_roaming-producer");
+const LOAD: &str = env!("CARGO_BIN_EXE_load-scenarios");
+
+/// Runs a command to its end; no broker is there unless `servers` names one.
+fn run(binary: &str, servers: &str, args: &[&str]) -> Output {
+    Command::new(binary)
+        .args(args)
+        .env("BOOTSTRAP_SERVERS", servers)
+        .env_remove("SCENARIO_PATH")
+        .output()
+        .expect("a process")
+}
+
+#[track_caller]
+fn check(output: &Output, status: Exit, says: &str) {
+    let said = format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert!(said.contains(says), "{said}");
+    assert_eq!(output.status.code(), Some(i32::from(status.status())), "{said}");
+}
+
+const NOWHERE: &str = "127.0.0.1:1";
+
+#[test]
+fn what_is_typed_wrong_ends_with_64_and_says_what_is_right() {
+    let check_usage = |binary, args: &[&str], says| {
+        check(&run(binary, NOWHERE, args), Exit::Usage, says);
+    };
+    check_usage(LOAD, &["--profile", "urbn"], "did you mean `urban`");
+    check_usage(PRODUCER, &["ledger", "--profile", "urbn"], "did you mean `urban`");
+    check_usage(LOAD, &["--profile", "demo", "--speed", "fast"], "allowed is `max`");
+    check_usage(LOAD, &["--profile", "demo", "--name", "log"], "cannot be named `log`");
+    check_usage(PRODUCER, &["generate", "--profile", "demo", "--lane", "64"], "lanes 0 to 63");
+    check_usage(PRODUCER, &["ledger", "--profile", "demo", "--lanes", "0"], "1 to 4096");
+    check_usage(PRODUCER, &["scenarios", "halt"], "subcommand");
+    check_usage(PRODUCER, &["topics", "create", "--events-partitions", "0"], "events-partitions");
+}
+
+#[test]
+fn a_taken_port_ends_with_64_and_names_the_setting() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("an address").to_string();
+    let output = run(PRODUCER, NOWHERE, &["run", "--listen", &address]);
+    check(&output, Exit::Usage, "ROAMING_PRODUCER_LISTEN");
+}
+
+#[test]
+fn the_ledger_needs_no_broker_and_is_the_same_twice() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let profile = folder.path().join("tiny.yaml");
+    std::fs::write(&profile, small_profile(40)).expect("a profile");
+    let args = ["ledger", "--lanes", "4", "--profile", profile.to_str().expect("text")];
+    let (first, second) = (run(PRODUCER, NOWHERE, &args), run(PRODUCER, NOWHERE, &args));
+    check(&first, Exit::Done, r#""kind":"run""#);
+    assert_eq!(first.stdout, second.stdout);
+    let lanes = String::from_utf8_lossy(&first.stdout).matches(r#""kind":"lane""#).count();
+    assert_eq!(lanes, 4);
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_error() {
+    let mut child = Command::new(PRODUCER)
+        .args(["generate", "--profile", "demo"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("a process");
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().expect("a pipe")).read_line(&mut line).expect("a line");
+    assert!(line.starts_with(r#"{"type":""#), "{line}");
+    let output = child.wait_with_output().expect("an end");
+    assert_eq!(output.status.code(), Some(0));
+    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn loading_twice_changes_nothing_and_another_run_of_the_name_is_refused() {
+    let broker = TestBroker::start().await;
+    let first = broker.load(&["--speed", "max"]).await.expect("loaded");
+    assert!(first.starts_with("run `small` loaded"), "{first}");
+    let record = broker.record("small").await;
+    let second = broker.load(&["--speed", "1"]).await.expect("harmless");
+    assert!(second.contains("loaded already") && second.contains("nothing changed"), "{second}");
+    assert_eq!(broker.record("small").await, record);
+    let error = broker.load(&["--seed", "2"]).await.expect_err("refused");
+    assert!(matches!(error, CommandError::NameTaken { .. }), "{error}");
+    assert!(error.to_string().contains("(seed 1); choose another name with --name"), "{error}");
+    assert_eq!(error.exit(), Exit::Usage);
+    broker.load(&["--seed", "2", "--name", "other"]).await.expect("another name");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_is_paused_resumed_and_stopped_by_name() {
+    let broker = TestBroker::start().await;
+    let servers = broker.settings.bootstrap_servers.clone();
+    broker.load(&[]).await.expect("loaded");
+    let scenarios = |args: &[&str]| run(PRODUCER, &servers, &[&["scenarios"], args].concat());
+    check(&scenarios(&["pause", "smal"]), Exit::Usage, "unknown run `smal`; loaded: small");
+    check(&scenarios(&["list"]), Exit::Done, "small: running");
+    check(&scenarios(&["pause", "small"]), Exit::Done, "stands still from 2026-06-01T");
+    assert_eq!(broker.record("small").await.state, RunState::Paused);
+    check(&scenarios(&["status"]), Exit::Done, "small: paused, 0.0 %");
+    check(&scenarios(&["resume", "small", "--speed", "max"]), Exit::Done, "at speed max");
+    assert_eq!(broker.record("small").await.state, RunState::Running);
+    check(&scenarios(&["stop", "small"]), Exit::Done, "is stopped");
+    check(&scenarios(&["stop", "small"]), Exit::Done, "is stopped already");
+    check(&scenarios(&["resume", "small"]), Exit::Usage, "is stopped, for good");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn missing_topics_are_named_with_the_command_that_makes_them() {
+    let empty = rdkafka::mocking::MockCluster::new(1).expect("a broker");
+    let servers = empty.bootstrap_servers();
+    let says =
+        "topic roaming.events does not exist; create it with `roaming-producer topics create`";
+    check(&run(PRODUCER, &servers, &["run", "--listen", "127.0.0.1:0"]), Exit::Failed, says);
+    check(&run(LOAD, &servers, &["--profile", "demo"]), Exit::Failed, says);
+    check(&run(PRODUCER, &servers, &["topics", "check"]), Exit::Failed, says);
+    let broker = TestBroker::start().await;
+    let servers = &broker.settings.bootstrap_servers;
+    let check_topics = |events| {
+        let partitions = ["--events-partitions", events, "--lanes-partitions", "2"];
+        run(PRODUCER, servers, &[&["topics", "check"], &partitions[..]].concat())
+    };
+    check(&check_topics("4"), Exit::Done, "roaming.events: fine");
+    check(&check_topics("5"), Exit::Failed, "has 4 partitions and must have 5");
+}

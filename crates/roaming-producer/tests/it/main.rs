@@ -1,0 +1,5 @@
+//! The producer on librdkafka's in-process broker, and its binaries.
+
+mod broker;
+mod commands;
+mod daemon;
