@@ -16,7 +16,7 @@ use roaming_analytics::Partition;
 use roaming_service::health::Health;
 use roaming_service::kafka::KafkaSettings;
 use roaming_service::telemetry::chain;
-use roaming_store::{Acquired, Disposition, Store, StoredRow};
+use roaming_store::{Acquired, Disposition, Store, StoreError, StoredRow};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -374,7 +374,9 @@ impl<S: Store> Intake<S> {
             Err(error) => error,
         };
         if error.disposition() == Disposition::Fence {
-            task.in_doubt = Some(in_flight);
+            // A fenced checkpoint did not count, whatever the next owner has stored.
+            task.in_doubt = matches!(error, JobError::Store(StoreError::UnknownOutcome { .. }))
+                .then_some(in_flight);
             return self.rest(partition, error);
         }
         counting.open.take_back(in_flight.delta);

@@ -5,6 +5,7 @@
 mod bad_records;
 mod balance;
 mod command_line;
+mod faulty_store;
 mod harness;
 mod page;
 mod restart;
