@@ -213,7 +213,7 @@ impl LaneSender {
             lane: self.lane,
             acknowledged: self.acknowledged,
             emission_time: self.acknowledged_time,
-            ended: self.end == EndMarker::Acknowledged,
+            ended: self.has_ended(),
         }
     }
 
@@ -226,9 +226,14 @@ impl LaneSender {
         }
     }
 
+    /// Whether the end marker is acknowledged.
+    pub fn has_ended(&self) -> bool {
+        self.end == EndMarker::Acknowledged
+    }
+
     /// Whether the end marker is acknowledged, and the progress that says so was handed out.
     pub fn is_recorded_to_its_end(&self) -> bool {
-        self.end == EndMarker::Acknowledged && self.offered.is_some_and(|(_, ended)| ended)
+        self.has_ended() && self.offered.is_some_and(|(_, ended)| ended)
     }
 
     /// Returns how many records were sent and are not acknowledged, markers left out.

@@ -59,11 +59,11 @@ impl ProducerMetrics {
         Ok(Self {
             events_acknowledged: counter(
                 "roaming_producer_events_acknowledged_total",
-                "Events and end markers that the broker acknowledged to this process, repeated ones included, markers and progress not.",
+                "Events that the broker acknowledged to this process, repeated ones included; end markers, markers and progress not.",
             )?,
             bytes_acknowledged: counter(
                 "roaming_producer_acknowledged_bytes_total",
-                "Octets of keys and payloads of these, before compression.",
+                "Octets of keys and payloads of events and end markers that the broker acknowledged, before compression.",
             )?,
             markers: counter(
                 "roaming_producer_markers_total",

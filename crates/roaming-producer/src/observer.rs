@@ -25,7 +25,8 @@ impl Observer {
         *self.lanes.lock().unwrap_or_else(PoisonError::into_inner) = lanes.collect();
     }
 
-    /// Returns how many events and end markers the broker acknowledged to this process; always current.
+    /// Returns how many events the broker acknowledged to this process, end markers left out; always
+    /// current.
     pub fn events_acknowledged(&self) -> u64 {
         self.acknowledged.get()
     }

@@ -227,8 +227,8 @@ impl Wire {
                 // A lane is released only when nothing of it is on its way, so that it is found here.
                 if let Some(lane) = fleet.lane_mut(slot) {
                     lane.sender.acknowledged(sequence)?;
+                    events += u64::from(!lane.sender.has_ended());
                 }
-                events += 1;
                 bytes += delivery.bytes;
             }
         }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use clap::{Args, Parser};
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use roaming_events::{LaneId, LaneTally, Record, RunId, SimTime, Tally};
 use roaming_producer::commands::{self, LoadArgs, NameArgs, ResumeArgs};
 use roaming_producer::fleet::WINDOW;
@@ -28,7 +29,7 @@ pub(crate) const LANES: u16 = 8;
 
 /// A broker with the topics and the token of its log, and a folder with a small profile, `small`.
 pub(crate) struct TestBroker {
-    _cluster: MockCluster<'static, DefaultProducerContext>,
+    cluster: MockCluster<'static, DefaultProducerContext>,
     pub(crate) settings: KafkaSettings,
     folder: TempDir,
 }
@@ -53,7 +54,7 @@ impl TestBroker {
         control::ensure_token(&settings).await.expect("a token");
         let folder = tempfile::tempdir().expect("a folder");
         std::fs::write(folder.path().join("small.yaml"), small_profile(200)).expect("a profile");
-        Self { _cluster: cluster, settings, folder }
+        Self { cluster, settings, folder }
     }
 
     pub(crate) fn scenario_path(&self) -> PathBuf {
@@ -70,6 +71,12 @@ impl TestBroker {
         let mut out = Vec::new();
         commands::load(&self.settings, &load, &mut out).await?;
         Ok(String::from_utf8(out).expect("text"))
+    }
+
+    /// Makes the broker refuse the next requests to append, for good.
+    pub(crate) fn refuse_next(&self, requests: usize) {
+        let refusal = RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
+        self.cluster.request_errors(RDKafkaApiKey::Produce, &vec![refusal; requests]);
     }
 
     /// Returns the control record of a run.

@@ -118,15 +118,15 @@ async fn flow_control_holds_what_nobody_reads_and_a_restart_leaves_no_hole() {
     let first = Daemon::start(narrow).await;
     let held = async |times: u64| {
         within_deadline("flow control holds")(&|| {
-            first_metric(&first, "roaming_producer_flow_control_waits_total") >= times
-                && first_metric(&first, "roaming_producer_records_in_flight") == 0
+            metric(&first, "roaming_producer_flow_control_waits_total") >= times
+                && metric(&first, "roaming_producer_records_in_flight") == 0
         })
         .await;
     };
     held(1).await;
     assert!(broker.log().await.events() < expected.events(), "the run must not fit the bound");
     let bound = (UNREAD_BYTES + 4096) * u64::from(EVENTS_PARTITIONS);
-    let bytes = || first_metric(&first, "roaming_producer_acknowledged_bytes_total");
+    let bytes = || metric(&first, "roaming_producer_acknowledged_bytes_total");
     assert!(bytes() < bound, "{}", bytes());
 
     within_deadline("the run goes on when the consumers do")(&|| {
@@ -147,7 +147,7 @@ async fn flow_control_holds_what_nobody_reads_and_a_restart_leaves_no_hole() {
     assert_eq!(log.repeated(), 0);
 }
 
-fn first_metric(daemon: &Daemon, name: &str) -> u64 {
+fn metric(daemon: &Daemon, name: &str) -> u64 {
     let url = format!("http://{}/metrics", daemon.address);
     let mut answer = ureq::get(&url).call().expect("an answer");
     value(&answer.body_mut().read_to_string().expect("text"), name)
@@ -166,13 +166,56 @@ async fn nothing_is_sent_before_the_gate_opens() {
     let (run, expected) = broker.expected("small").await;
     let (open, gate) = watch::channel(false);
     let daemon = Daemon::start(Config { gate: Some(gate), ..config(&broker) }).await;
-    let owned = || first_metric(&daemon, "roaming_producer_lanes_owned") == u64::from(LANES);
+    let owned = || metric(&daemon, "roaming_producer_lanes_owned") == u64::from(LANES);
     within_deadline("lanes owned")(&owned).await;
     assert_eq!(broker.log().await.events(), 0);
     open.send(true).expect("the daemon listens");
     daemon.finish(run).await;
     daemon.stop().await;
     broker.log().await.assert_holds(run, &expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_record_costs_a_client_and_no_event() {
+    let broker = TestBroker::start().await;
+    broker.load(&["--speed", "1200"]).await.expect("loaded");
+    let (run, expected) = broker.expected("small").await;
+    let daemon = Daemon::start(config(&broker)).await;
+    within_deadline("events")(&|| daemon.observer.events_acknowledged() > 100).await;
+    broker.refuse_next(3);
+    within_deadline("clients given up")(&|| {
+        metric(&daemon, "roaming_producer_delivery_failures_total") > 0
+    })
+    .await;
+    broker.resume_at_full_speed("small").await;
+    daemon.finish(run).await;
+    daemon.stop().await;
+    broker.log().await.assert_holds(run, &expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_member_takes_lanes_over_where_the_first_left_them() {
+    let broker = TestBroker::start().await;
+    broker.load(&["--speed", "600"]).await.expect("loaded");
+    let (run, expected) = broker.expected("small").await;
+    let first = Daemon::start(config(&broker)).await;
+    within_deadline("events")(&|| first.observer.events_acknowledged() > 100).await;
+    let second = Daemon::start(config(&broker)).await;
+    let owned = |daemon| metric(daemon, "roaming_producer_lanes_owned");
+    let half = u64::from(LANES) / 2;
+    within_deadline("lanes shared")(&|| owned(&first) == half && owned(&second) == half).await;
+    within_deadline("both send")(&|| second.observer.events_acknowledged() > 100).await;
+    broker.resume_at_full_speed("small").await;
+    within_deadline("all lanes finished")(&|| {
+        let finished = [&first, &second].map(|daemon| daemon.observer.lanes_finished(run));
+        finished.iter().sum::<usize>() == usize::from(LANES)
+    })
+    .await;
+    first.stop().await;
+    second.stop().await;
+    let log = broker.log().await;
+    log.assert_holds(run, &expected);
+    assert_eq!(log.repeated(), 0, "a revoked lane's progress is recorded before it moves");
 }
 
 #[tokio::test(flavor = "multi_thread")]
