@@ -292,8 +292,10 @@ pub enum Body {
         /// Seconds from set-up to release.
         duration_s: u32,
         /// Octets sent by the device.
+        #[schemars(range(max = crate::json::UNITS_MAX))]
         octets_uplink: u64,
         /// Octets received by the device.
+        #[schemars(range(max = crate::json::UNITS_MAX))]
         octets_downlink: u64,
     },
     /// See [`EventType::Policy`].

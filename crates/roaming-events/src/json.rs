@@ -387,8 +387,8 @@ impl Wire {
                 routing: need(self.routing, "routing")?,
                 charging_id: need(self.charging_id, "charging_id")?,
                 duration_s: need(self.duration_s, "duration_s")?,
-                octets_uplink: need(self.octets_uplink, "octets_uplink")?,
-                octets_downlink: need(self.octets_downlink, "octets_downlink")?,
+                octets_uplink: bounded(self.octets_uplink, "octets_uplink")?,
+                octets_downlink: bounded(self.octets_downlink, "octets_downlink")?,
             },
             EventType::Policy => Body::Policy {
                 decision: need(self.decision, "decision")?,
@@ -404,17 +404,19 @@ impl Wire {
 
     fn tap_record(&self) -> Result<TapRecord, WireError> {
         need(self.tap_currency, "tap_currency")?;
+        let charge = Money::try_new(
+            need(self.charge, "charge")?,
+            need(self.tap_decimal_places, "tap_decimal_places")?,
+        )?;
+        bounded(Some(charge.millionths().unsigned_abs()), "charge")?;
         Ok(TapRecord {
             usage_id: need(self.usage_id, "usage_id")?,
             sender: need(self.sender, "sender")?,
             recipient: need(self.recipient, "recipient")?,
             service: need(self.service, "service")?,
-            chargeable_units: need(self.chargeable_units, "chargeable_units")?,
-            charged_units: need(self.charged_units, "charged_units")?,
-            charge: Money::try_new(
-                need(self.charge, "charge")?,
-                need(self.tap_decimal_places, "tap_decimal_places")?,
-            )?,
+            chargeable_units: bounded(self.chargeable_units, "chargeable_units")?,
+            charged_units: bounded(self.charged_units, "charged_units")?,
+            charge,
         })
     }
 }
@@ -422,10 +424,22 @@ impl Wire {
 /// What makes a well-formed flat object no event.
 #[derive(Debug, thiserror::Error)]
 enum WireError {
+    #[error("`{field}` is {found}, at most {UNITS_MAX} is allowed")]
+    TooMuch { field: &'static str, found: u64 },
     #[error("missing field `{0}` of this event type")]
     Missing(&'static str),
     #[error(transparent)]
     Money(#[from] crate::MoneyError),
+}
+
+/// The most octets, units or millionths of a charge that one event can have. A terabyte in one session is
+/// a foreign record, and eight million of them still add up within 63 bits.
+pub const UNITS_MAX: u64 = 1 << 40;
+
+/// Returns a quantity that is present and within [`UNITS_MAX`].
+fn bounded(value: Option<u64>, field: &'static str) -> Result<u64, WireError> {
+    let found = need(value, field)?;
+    if found > UNITS_MAX { Err(WireError::TooMuch { field, found }) } else { Ok(found) }
 }
 
 fn need<T>(value: Option<T>, field: &'static str) -> Result<T, WireError> {
@@ -461,6 +475,22 @@ mod tests {
         let mut json = serde_json::to_value(event).unwrap();
         json["added_next_year"] = serde_json::json!({"deep": [1, 2]});
         assert_eq!(serde_json::from_value::<Event>(json).unwrap(), event);
+    }
+
+    #[test]
+    fn quantities_that_would_not_add_up_are_refused() {
+        for event in schema::examples() {
+            let json = serde_json::to_value(event).unwrap();
+            for field in
+                ["octets_uplink", "octets_downlink", "chargeable_units", "charged_units", "charge"]
+            {
+                if json.get(field).is_some() {
+                    let mut json = json.clone();
+                    json[field] = serde_json::json!(1_u64 << 62);
+                    assert!(serde_json::from_value::<Event>(json).is_err(), "{field}");
+                }
+            }
+        }
     }
 
     #[test]

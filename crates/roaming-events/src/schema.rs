@@ -59,8 +59,10 @@ struct TapFields {
     /// What was used.
     service: Service,
     /// Seconds, messages or octets used.
+    #[schemars(range(max = crate::json::UNITS_MAX))]
     chargeable_units: u64,
     /// The same after rounding up to the tariff's charging interval.
+    #[schemars(range(max = crate::json::UNITS_MAX))]
     charged_units: u64,
     /// The charge before tax, an integer to be read with `tap_decimal_places`.
     charge: i64,

@@ -81,8 +81,11 @@ impl Lab {
 
         let (commits, gate) = watch::channel(Gate::Open);
         let stalling = Stalling::new(store.clone(), gate);
-        let consumer =
-            Consumer::build(ConsumerConfig::new(kafka.clone(), config.listen), stalling).await?;
+        let consumer_config = ConsumerConfig {
+            owner: "lab".to_owned(),
+            ..ConsumerConfig::new(kafka.clone(), config.listen)
+        };
+        let consumer = Consumer::build(consumer_config, stalling).await?;
         let page = consumer.address();
         let owned = consumer.owned();
         let (ready, gate) = watch::channel(false);
