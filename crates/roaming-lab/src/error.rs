@@ -49,6 +49,9 @@ pub enum LabError {
     /// The lab was stopped before the run was at its end.
     #[error("stopped before the end of the run")]
     Interrupted,
+    /// A daemon panicked; its message is above.
+    #[error("the producer or the consumer panicked; its message is above")]
+    Panicked,
     /// What is printed cannot be written.
     #[error("the output cannot be written")]
     Output(#[source] io::Error),

@@ -7,15 +7,15 @@ use std::time::{Duration, Instant};
 
 use indicatif::HumanCount;
 use roaming_consumer::verify::{Verification, verify};
-use roaming_consumer::{App as Consumer, Config as ConsumerConfig, ConsumerError};
+use roaming_consumer::{App as Consumer, Config as ConsumerConfig};
 use roaming_producer::commands::{LoadArgs, load};
-use roaming_producer::{App as Producer, AppError, Config as ProducerConfig, Observer};
+use roaming_producer::{App as Producer, Config as ProducerConfig, Observer};
 use roaming_service::kafka::KafkaSettings;
 use roaming_service::topics::{self, PARTITIONS, TopicAdmin};
 use roaming_service::{Exit, control};
 use roaming_store::{RunRow, SqliteStore, Store};
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::progress::{Display, Shown, per_mille};
@@ -49,8 +49,7 @@ pub struct Lab {
     page: SocketAddr,
     observer: Observer,
     stop: CancellationToken,
-    producer: JoinHandle<Result<(), AppError>>,
-    consumer: JoinHandle<Result<(), ConsumerError>>,
+    daemons: JoinSet<Result<(), LabError>>,
 }
 
 /// What came of a run.
@@ -93,17 +92,12 @@ impl Lab {
             Producer::build(producer_config(kafka, config.producer_listen, gate)).await?;
         let observer = producer.observer();
 
-        let mut lab = Self {
-            broker,
-            store,
-            commits,
-            stall: config.stall,
-            page,
-            observer,
-            producer: tokio::spawn(producer.run(stop.clone())),
-            consumer: tokio::spawn(consumer.run(stop.clone())),
-            stop,
-        };
+        let mut daemons = JoinSet::new();
+        let (until, also_until) = (stop.clone(), stop.clone());
+        daemons.spawn(async move { Ok(consumer.run(until).await?) });
+        daemons.spawn(async move { Ok(producer.run(also_until).await?) });
+        let mut lab =
+            Self { broker, store, commits, stall: config.stall, page, observer, daemons, stop };
         lab.wait_for_consumer(owned).await?;
         // The producer has gone only where it failed, which `run` reports.
         let _ = ready.send(true);
@@ -142,13 +136,14 @@ impl Lab {
     ///
     /// # Errors
     /// Fails where one of them did not end well.
-    pub async fn stop(self) -> Result<(), LabError> {
+    pub async fn stop(mut self) -> Result<(), LabError> {
         self.stop.cancel();
-        let (producer, consumer) = tokio::join!(self.producer, self.consumer);
+        let mut result = Ok(());
+        while let Some(ended) = self.daemons.join_next().await {
+            result = result.and(ended.unwrap_or(Err(LabError::Panicked)));
+        }
         self.store.close().await;
-        producer.unwrap_or(Ok(()))?;
-        consumer.unwrap_or(Ok(()))?;
-        Ok(())
+        result
     }
 
     async fn wait_for_consumer(
@@ -156,26 +151,10 @@ impl Lab {
         mut owned: watch::Receiver<usize>,
     ) -> Result<(), LabError> {
         tokio::select! {
-            _ = owned.wait_for(|owned| *owned == usize::from(PARTITIONS)) => Ok(()),
-            ended = Self::ended(&mut self.producer, &mut self.consumer) => Err(ended),
+            // The channel closes where the consumer has ended; the other branch says why.
+            Ok(_) = owned.wait_for(|owned| *owned == usize::from(PARTITIONS)) => Ok(()),
+            ended = ended(&mut self.daemons) => Err(ended),
             () = self.stop.cancelled() => Err(LabError::Interrupted),
-        }
-    }
-
-    /// Returns why one of the daemons ended.
-    async fn ended(
-        producer: &mut JoinHandle<Result<(), AppError>>,
-        consumer: &mut JoinHandle<Result<(), ConsumerError>>,
-    ) -> LabError {
-        tokio::select! {
-            result = producer => match result {
-                Ok(Err(error)) => error.into(),
-                _ => LabError::Interrupted,
-            },
-            result = consumer => match result {
-                Ok(Err(error)) => error.into(),
-                _ => LabError::Interrupted,
-            },
         }
     }
 
@@ -186,7 +165,7 @@ impl Lab {
         loop {
             tokio::select! {
                 () = tokio::time::sleep(LOOK_INTERVAL) => {}
-                ended = Self::ended(&mut self.producer, &mut self.consumer) => return Err(ended),
+                ended = ended(&mut self.daemons) => return Err(ended),
                 () = self.stop.cancelled() => return Err(LabError::Interrupted),
             }
             let Some(run) = self.store.runs().await?.pop() else { continue };
@@ -219,6 +198,15 @@ impl Lab {
             }
             commits.send_replace(Gate::Open);
         });
+    }
+}
+
+/// Returns why one of the daemons ended.
+async fn ended(daemons: &mut JoinSet<Result<(), LabError>>) -> LabError {
+    match daemons.join_next().await {
+        Some(Ok(Err(error))) => error,
+        Some(Ok(Ok(()))) | None => LabError::Interrupted,
+        Some(Err(_)) => LabError::Panicked,
     }
 }
 

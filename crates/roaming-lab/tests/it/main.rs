@@ -1,0 +1,5 @@
+//! The whole platform in one process, as `make demo` runs it, on a smaller population.
+
+mod metrics;
+mod runs;
+mod setup;

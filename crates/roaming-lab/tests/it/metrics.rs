@@ -1,0 +1,65 @@
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+use crate::setup::{DEADLINE, config, small_demo, start};
+
+/// Metrics that users' alerts and dashboards rely on.
+const PROMISED: [&str; 7] = [
+    "roaming_events_processed_total",
+    "roaming_consumer_lag",
+    "roaming_db_write_seconds",
+    "roaming_anomalies_total",
+    "roaming_errors_total",
+    "roaming_duplicates_dropped_total",
+    "roaming_attach_latency_seconds",
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_are_well_formed_and_count_what_the_ledger_counts() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut lab = start(config(dir.path())).await.expect("started");
+    let report = tokio::time::timeout(DEADLINE, lab.run(&small_demo(dir.path())))
+        .await
+        .expect("a run ends within the deadline")
+        .expect("a run that nothing disturbs");
+    let url = format!("http://{}/metrics", lab.page());
+    let text = tokio::task::spawn_blocking(move || {
+        ureq::get(&url).call().expect("served").body_mut().read_to_string().expect("text")
+    })
+    .await
+    .expect("read");
+    lab.stop().await.expect("a clean end");
+
+    for name in PROMISED {
+        assert!(text.contains(&format!("# TYPE {name} ")), "{name} is missing");
+    }
+    let expected = report.verification.balance.sums().expected.events;
+    assert_eq!(sum(&text, "roaming_events_processed_total"), expected);
+    assert_eq!(sum(&text, "roaming_duplicates_dropped_total"), 0);
+    assert_eq!(sum(&text, "roaming_errors_total"), 0);
+    assert_eq!(promtool(&text), "", "promtool check metrics has something to say");
+}
+
+/// Adds up all samples of a counter.
+fn sum(text: &str, name: &str) -> u64 {
+    let samples = text
+        .lines()
+        .filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])));
+    samples
+        .map(|line| line.rsplit_once(' ').expect("a value").1.parse::<u64>().expect("whole"))
+        .sum()
+}
+
+/// Returns what `promtool check metrics` prints.
+fn promtool(text: &str) -> String {
+    let mut child = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("promtool is missing; run `make setup`");
+    child.stdin.take().expect("piped").write_all(text.as_bytes()).expect("read");
+    let output = child.wait_with_output().expect("it ends");
+    String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
+}
