@@ -229,7 +229,7 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let sums = self.verification.balance.sums();
         let rate = sums.found.events as f64 / self.took.as_secs_f64().max(0.001);
-        writeln!(f, "{}", self.verification)?;
+        write!(f, "{}", self.verification)?;
         writeln!(f)?;
         writeln!(
             f,
