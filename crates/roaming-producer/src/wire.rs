@@ -217,7 +217,7 @@ impl Wire {
     pub fn settle(&mut self, fleet: &mut Fleet, wait: Duration) -> Result<(), WireError> {
         self.deliveries.clear();
         let polled = self.outbox.poll(wait, &mut self.deliveries);
-        let (mut events, mut bytes) = (0, 0);
+        let (mut events, mut bytes, mut order) = (0, 0, Ok(()));
         for delivery in &self.deliveries {
             if delivery.tag == Tag::Progress {
                 continue;
@@ -226,7 +226,10 @@ impl Wire {
             if let Tag::Numbered(slot, sequence) = delivery.tag {
                 // A lane is released only when nothing of it is on its way, so that it is found here.
                 if let Some(lane) = fleet.lane_mut(slot) {
-                    lane.sender.acknowledged(sequence)?;
+                    order = lane.sender.acknowledged(sequence);
+                    if order.is_err() {
+                        break;
+                    }
                     events += u64::from(!lane.sender.has_ended());
                 }
                 bytes += delivery.bytes;
@@ -237,6 +240,7 @@ impl Wire {
         self.metrics.records_in_flight.set(i64::try_from(self.outbox.in_flight()).unwrap_or(0));
         let flow = &mut self.flow;
         self.committed.for_each(|partition, offset| flow.committed(partition, offset));
+        order?;
         Ok(polled?)
     }
 

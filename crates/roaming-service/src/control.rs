@@ -199,7 +199,7 @@ pub async fn write(settings: &KafkaSettings, key: &str, record: &[u8]) -> Result
 /// Returns the log's token; writes one where there is none.
 ///
 /// # Errors
-/// As [`read`] and [`write`].
+/// As [`read`] and [`write()`].
 pub async fn ensure_token(settings: &KafkaSettings) -> Result<LogToken, ClientError> {
     if let Some(token) = read(settings).await?.token {
         return Ok(token);

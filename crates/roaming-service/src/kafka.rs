@@ -40,7 +40,7 @@ pub struct KafkaSettings {
 #[derive(Clone, Debug, clap::Args)]
 pub struct KafkaArgs {
     /// Addresses of Kafka brokers, `host:port` separated by commas
-    #[arg(long, env = "BOOTSTRAP_SERVERS", default_value = "localhost:9092")]
+    #[arg(long, env = "BOOTSTRAP_SERVERS", default_value = "localhost:9092", global = true)]
     pub bootstrap_servers: String,
 }
 

@@ -73,10 +73,10 @@ impl TestBroker {
         Ok(String::from_utf8(out).expect("text"))
     }
 
-    /// Makes the broker refuse the next requests to append, for good.
-    pub(crate) fn refuse_next(&self, requests: usize) {
+    /// Makes the broker refuse the next request to append, for good.
+    pub(crate) fn refuse_next(&self) {
         let refusal = RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
-        self.cluster.request_errors(RDKafkaApiKey::Produce, &vec![refusal; requests]);
+        self.cluster.request_errors(RDKafkaApiKey::Produce, &[refusal]);
     }
 
     /// Returns the control record of a run.
