@@ -51,6 +51,14 @@ pub enum ConsumerError {
         /// Where the partition ends.
         high: u64,
     },
+    /// The client library does not start a partition that is ours.
+    #[error(
+        "the client has not started partition {partition} for 30 s; start the consumer again, nothing is lost"
+    )]
+    NotStarted {
+        /// The partition.
+        partition: u16,
+    },
     /// The client library refuses an operation that must work.
     #[error("the client could not {operation}")]
     Operation {

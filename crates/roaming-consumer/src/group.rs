@@ -70,31 +70,24 @@ impl Group {
         }
     }
 
-    /// Lets a paused partition go on from `offset`, from its beginning where there is none.
+    /// Lets a paused partition go on from `offset`.
     ///
     /// Returns `false` where the client is not ready for that yet: call again.
-    pub(crate) fn resume(
-        &self,
-        partition: u16,
-        offset: Option<u64>,
-    ) -> Result<bool, ConsumerError> {
-        if !self.seek(partition, offset)? {
-            return Ok(false);
-        }
-        let failed = |source| ConsumerError::Operation { operation: "resume a partition", source };
-        self.consumer.resume(&list(&[partition])).map_err(failed)?;
-        Ok(true)
-    }
-
-    fn seek(&self, partition: u16, offset: Option<u64>) -> Result<bool, ConsumerError> {
-        let offset =
-            offset.map_or(Offset::Beginning, |offset| Offset::Offset(offset.cast_signed()));
-        match self.consumer.seek(topics::EVENTS, i32::from(partition), offset, SEEK_TIMEOUT) {
-            Ok(()) => Ok(true),
+    pub(crate) fn resume(&self, partition: u16, offset: u64) -> Result<bool, ConsumerError> {
+        let place = Offset::Offset(offset.cast_signed());
+        match self.consumer.seek(topics::EVENTS, i32::from(partition), place, SEEK_TIMEOUT) {
+            Ok(()) => {}
             // A partition that was assigned a moment ago has not started yet.
-            Err(KafkaError::Seek(_)) => Ok(false),
-            Err(source) => Err(ConsumerError::Operation { operation: "move to an offset", source }),
+            Err(KafkaError::Seek(_)) => return Ok(false),
+            Err(source) => {
+                return Err(ConsumerError::Operation { operation: "move to an offset", source });
+            }
         }
+        self.consumer.resume(&list(&[partition])).map_err(|source| ConsumerError::Operation {
+            operation: "resume a partition",
+            source,
+        })?;
+        Ok(true)
     }
 
     /// Stops reading a partition. What was read ahead is dropped and comes again after a resume.
@@ -165,8 +158,12 @@ impl Context {
         consumer: &BaseConsumer<Self>,
         partitions: &mut TopicPartitionList,
     ) -> KafkaResult<()> {
-        // Any explicit offset does: it keeps the client from asking the group for one.
-        partitions.set_all_offsets(Offset::Beginning)?;
+        // An absolute offset, never read from: the library looks `Beginning` up, and where the answer
+        // comes after the move to the stored offset it goes back to the beginning half a second later.
+        partitions.set_all_offsets(Offset::Offset(0))?;
+        // Before, so that nothing is fetched from there. After, for partitions that the client had not
+        // heard of before.
+        consumer.pause(partitions)?;
         consumer.incremental_assign(partitions)?;
         consumer.pause(partitions)
     }

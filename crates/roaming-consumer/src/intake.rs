@@ -37,6 +37,8 @@ const BATCH_MAX: usize = 500;
 const OFFSETS_INTERVAL: Duration = Duration::from_millis(50);
 /// Time between two measurements of the lag.
 const LAG_INTERVAL: Duration = Duration::from_secs(1);
+/// The longest that the client may take to start a partition after it was asked to.
+const START_MAX: Duration = Duration::from_secs(30);
 /// A checkpoint that takes longer makes the replica unready; it is waited for all the same.
 const SLOW_WRITE: Duration = Duration::from_secs(10);
 
@@ -185,9 +187,10 @@ impl<S: Store> Intake<S> {
                     self.desk.acquire(task.ticket, task.number);
                 }
                 Stage::Counting(counting) if counting.hold == Some(Hold::Starting) => {
-                    let offset = counting.machine.next_offset();
-                    if self.group.resume(task.number, offset)? {
+                    if self.group.resume(task.number, counting.next_offset())? {
                         counting.hold = None;
+                    } else if now.duration_since(counting.holding_since) > START_MAX {
+                        return Err(ConsumerError::NotStarted { partition: task.number });
                     }
                 }
                 _ => {}
@@ -297,7 +300,8 @@ impl<S: Store> Intake<S> {
         self.metrics.lanes(partition, machine.lanes());
         task.stored_offset = next_offset;
         task.backoff.reset();
-        task.stage = Stage::Counting(Box::new(Counting::new(machine, epoch, Instant::now())));
+        task.stage =
+            Stage::Counting(Box::new(Counting::new(machine, epoch, ends.low, Instant::now())));
         self.health.release("store");
         self.tell_owned();
         Ok(())
@@ -363,7 +367,7 @@ impl<S: Store> Intake<S> {
                 self.metrics.lanes(partition, counting.machine.lanes());
                 let is_held = matches!(counting.hold, Some(Hold::Checkpoint | Hold::Unavailable));
                 if is_held {
-                    counting.hold = Some(Hold::Starting);
+                    counting.release(Instant::now());
                 }
                 task.stored_offset = Some(in_flight.next_offset);
                 task.backoff.reset();
@@ -414,7 +418,7 @@ impl<S: Store> Intake<S> {
             Ok(through) => {
                 counting.runs_known_before = through;
                 if counting.hold == Some(Hold::UnknownRun) {
-                    counting.hold = Some(Hold::Starting);
+                    counting.release(Instant::now());
                 }
             }
             Err(error) => {

@@ -60,6 +60,9 @@ pub(crate) enum Stage {
 pub(crate) struct Counting {
     pub(crate) machine: Partition,
     pub(crate) epoch: Epoch,
+    /// Where the partition began when it was acquired: where to read from if nothing was ever read.
+    first_offset: u64,
+    pub(crate) holding_since: Instant,
     pub(crate) hold: Option<Hold>,
     pub(crate) flight: Option<Flight>,
     /// What was observed since the last checkpoint was taken.
@@ -154,10 +157,12 @@ impl PartitionTask {
 }
 
 impl Counting {
-    pub(crate) fn new(machine: Partition, epoch: Epoch, now: Instant) -> Self {
+    pub(crate) fn new(machine: Partition, epoch: Epoch, first_offset: u64, now: Instant) -> Self {
         Self {
             machine,
             epoch,
+            first_offset,
+            holding_since: now,
             hold: Some(Hold::Starting),
             flight: None,
             open: Delta::default(),
@@ -168,6 +173,17 @@ impl Counting {
             is_learning: false,
             has_loaded: false,
         }
+    }
+
+    /// Returns the offset to read next.
+    pub(crate) fn next_offset(&self) -> u64 {
+        self.machine.next_offset().unwrap_or(self.first_offset)
+    }
+
+    /// Lets the partition be started again as soon as the client can.
+    pub(crate) fn release(&mut self, now: Instant) {
+        self.hold = Some(Hold::Starting);
+        self.holding_since = now;
     }
 
     fn is_clean(&self) -> bool {
