@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::progress::{Display, Shown, per_mille};
+use crate::progress::{Display, Shown, per_mille, per_second};
 use crate::stall::{Gate, Stalling};
 use crate::{EmbeddedBroker, LabError};
 
@@ -228,7 +228,7 @@ impl Report {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let sums = self.verification.balance.sums();
-        let rate = sums.found.events as f64 / self.took.as_secs_f64().max(0.001);
+        let rate = per_second(sums.found.events, self.took);
         write!(f, "{}", self.verification)?;
         writeln!(f)?;
         writeln!(
@@ -248,7 +248,7 @@ impl fmt::Display for Report {
             f,
             "time                    {:>10.1} s, {} events/s",
             self.took.as_secs_f64(),
-            HumanCount(rate as u64)
+            HumanCount(rate)
         )?;
         write!(f, "store                   {}", self.store.display())
     }

@@ -43,12 +43,11 @@ impl Display {
     pub(crate) fn show(&mut self, shown: &Shown<'_>) {
         let counted = counted(shown.progress);
         let finished = shown.progress.lanes.iter().filter(|lane| lane.is_finished()).count();
-        let rate = counted as f64 / self.began.elapsed().as_secs_f64().max(0.001);
         let message = format!(
             "{} accepted · {} counted · {}/s · lanes {finished}/{}",
             HumanCount(shown.accepted),
             HumanCount(counted),
-            HumanCount(rate as u64),
+            HumanCount(per_second(counted, self.began.elapsed())),
             shown.run.lanes,
         );
         let per_mille = per_mille(shown.run, shown.progress, finished);
@@ -78,6 +77,12 @@ impl Display {
 /// Returns the events counted in all lanes.
 pub(crate) fn counted(progress: &Progress) -> u64 {
     progress.lanes.iter().map(|lane| lane.tally.events).sum()
+}
+
+/// Returns how many of `count` fall on a second, rounded down.
+pub(crate) fn per_second(count: u64, time: Duration) -> u64 {
+    let millis = u64::try_from(time.as_millis()).unwrap_or(u64::MAX).max(1);
+    count.saturating_mul(1000) / millis
 }
 
 /// Returns how much of the run's simulated time has passed in its slowest lane.
