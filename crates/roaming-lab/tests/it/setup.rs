@@ -10,7 +10,7 @@ use roaming_producer::commands::LoadArgs;
 use tokio_util::sync::CancellationToken;
 
 /// No run here takes longer, however busy the machine is.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(240);
+pub(crate) const DEADLINE: Duration = Duration::from_mins(4);
 
 const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
