@@ -24,7 +24,7 @@ test: lint ## Check everything and run all tests
 lint: setup ## Check format, lints, links in the docs, house rules, licences of dependencies
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets --quiet -- --deny warnings
-	RUSTDOCFLAGS="--deny warnings" cargo doc --locked --workspace --no-deps --document-private-items --quiet
+	RUSTDOCFLAGS="--deny warnings --allow rustdoc::private-intra-doc-links" cargo doc --locked --workspace --no-deps --document-private-items --quiet
 	cargo xtask tidy
 	.tools/bin/cargo-deny --locked check bans licenses sources
 
