@@ -93,9 +93,10 @@ impl Lab {
         let observer = producer.observer();
 
         let mut daemons = JoinSet::new();
-        let (until, also_until) = (stop.clone(), stop.clone());
-        daemons.spawn(async move { Ok(consumer.run(until).await?) });
-        daemons.spawn(async move { Ok(producer.run(also_until).await?) });
+        // A daemon that fails cancels its own token: the other one, and the reason, must outlive it.
+        let (consume, produce) = (stop.child_token(), stop.child_token());
+        daemons.spawn(async move { Ok(consumer.run(consume).await?) });
+        daemons.spawn(async move { Ok(producer.run(produce).await?) });
         let mut lab =
             Self { broker, store, commits, stall: config.stall, page, observer, daemons, stop };
         lab.wait_for_consumer(owned).await?;
