@@ -3,15 +3,18 @@
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{CommandFactory, FromArgMatches, Parser};
 use roaming_consumer::Config as ConsumerConfig;
 use roaming_producer::PORT as PRODUCER_PORT;
-use roaming_producer::commands::LoadArgs;
+use roaming_producer::commands::{CommandError, LoadArgs};
 use roaming_service::shutdown::stop_on_signal;
 use roaming_service::telemetry::{TelemetryArgs, chain};
+use roaming_service::topics::PARTITIONS;
 use roaming_service::{Exit, control};
+use roaming_sim::Simulation;
 use tokio_util::sync::CancellationToken;
 
 use crate::{Lab, LabConfig, LabError};
@@ -81,6 +84,9 @@ impl Cli {
     }
 
     async fn run(&self) -> Result<Exit, LabError> {
+        // A wrong scenario is told before anything starts.
+        let specification = self.scenario.specification(PARTITIONS, PARTITIONS)?;
+        Simulation::try_new(Arc::new(specification)).map_err(CommandError::from)?;
         let stop = CancellationToken::new();
         stop_on_signal(stop.clone()).map_err(LabError::Output)?;
         let config = LabConfig {

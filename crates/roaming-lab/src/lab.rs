@@ -216,7 +216,12 @@ fn producer_config(
     listen: SocketAddr,
     gate: watch::Receiver<bool>,
 ) -> ProducerConfig {
-    ProducerConfig { listen, gate: Some(gate), ..ProducerConfig::new(kafka) }
+    ProducerConfig {
+        listen,
+        listen_setting: "--producer-listen or ROAMING_PRODUCER_LISTEN",
+        gate: Some(gate),
+        ..ProducerConfig::new(kafka)
+    }
 }
 
 impl Report {

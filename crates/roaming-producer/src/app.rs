@@ -38,8 +38,7 @@ impl App {
     /// # Errors
     /// Fails where the port is taken, no broker answers, or a topic is missing.
     pub async fn build(config: Config) -> Result<Self, AppError> {
-        let server =
-            HealthServer::bind(config.listen, "--listen or ROAMING_PRODUCER_LISTEN").await?;
+        let server = HealthServer::bind(config.listen, config.listen_setting).await?;
         info!(address = %server.address(), "serving /metrics, /healthz and /readyz");
         let kafka = config.kafka.clone();
         let look = move || -> Result<(u16, u16), ClientError> {

@@ -22,6 +22,8 @@ pub struct Config {
     pub kafka: KafkaSettings,
     /// Where `/metrics` and the like are served; port 0 takes a free one.
     pub listen: SocketAddr,
+    /// The option and the variable that change `listen`, for the message about a taken port.
+    pub listen_setting: &'static str,
     /// How many bytes may stand unread in a partition of `roaming.events`.
     pub unread_bytes_max: u64,
     /// The consumer group whose committed offsets say what is read.
@@ -43,6 +45,7 @@ impl Config {
         Self {
             kafka,
             listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, PORT)),
+            listen_setting: "--listen or ROAMING_PRODUCER_LISTEN",
             unread_bytes_max,
             consumer_group: CONSUMER_GROUP.to_owned(),
             grace: Duration::from_secs(20),

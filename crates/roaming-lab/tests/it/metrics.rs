@@ -1,5 +1,13 @@
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+
+use roaming_consumer::{Config, verify};
+use roaming_events::{EventType, Outcome, SimDuration, Tally};
+use roaming_producer::commands::LoadArgs;
+use roaming_service::topics::PARTITIONS;
+use roaming_sim::Simulation;
 
 use crate::setup::{DEADLINE, config, small_demo, start};
 
@@ -17,8 +25,9 @@ const PROMISED: [&str; 7] = [
 #[tokio::test(flavor = "multi_thread")]
 async fn metrics_are_well_formed_and_count_what_the_ledger_counts() {
     let dir = tempfile::tempdir().expect("a folder");
+    let scenario = small_demo(dir.path());
     let mut lab = start(config(dir.path())).await.expect("started");
-    let report = tokio::time::timeout(DEADLINE, lab.run(&small_demo(dir.path())))
+    let report = tokio::time::timeout(DEADLINE, lab.run(&scenario))
         .await
         .expect("a run ends within the deadline")
         .expect("a run that nothing disturbs");
@@ -33,14 +42,42 @@ async fn metrics_are_well_formed_and_count_what_the_ledger_counts() {
     for name in PROMISED {
         assert!(text.contains(&format!("# TYPE {name} ")), "{name} is missing");
     }
-    let expected = report.verification.balance.sums().expected.events;
-    assert_eq!(sum(&text, "roaming_events_processed_total"), expected);
+    assert!(report.verification.holds(), "{report}");
+    let ledger = ledger(&scenario);
+    for procedure in EventType::ALL {
+        for outcome in Outcome::ALL {
+            let name = format!(
+                "roaming_events_processed_total{{outcome=\"{outcome}\",procedure=\"{procedure}\"}}"
+            );
+            assert_eq!(sum(&text, &name), events(&ledger, *procedure, *outcome), "{name}");
+        }
+    }
+    for outcome in Outcome::ALL {
+        let name = format!("roaming_attach_total{{outcome=\"{outcome}\"}}");
+        let expected = events(&ledger, EventType::LocationUpdate, *outcome);
+        assert_eq!(sum(&text, &name), expected, "{name}");
+    }
+    assert_eq!(sum(&text, "roaming_events_processed_total"), ledger.events());
     assert_eq!(sum(&text, "roaming_duplicates_dropped_total"), 0);
     assert_eq!(sum(&text, "roaming_errors_total"), 0);
     assert_eq!(promtool(&text), "", "promtool check metrics has something to say");
 }
 
-/// Adds up all samples of a counter.
+/// Returns what the run must add up to, made without a broker.
+fn ledger(scenario: &LoadArgs) -> Tally {
+    let specification = scenario.specification(PARTITIONS, PARTITIONS).expect("a good profile");
+    let simulation = Simulation::try_new(Arc::new(specification)).expect("this engine's stream");
+    let window = SimDuration::from_secs(u64::from(Config::WINDOW_MINUTES) * 60);
+    verify::ledger(&Arc::new(simulation), window, &BTreeMap::new())
+}
+
+fn events(ledger: &Tally, procedure: EventType, outcome: Outcome) -> u64 {
+    let rows = ledger.rows.iter();
+    let rows = rows.filter(|(key, _)| key.procedure == procedure && key.outcome == outcome);
+    rows.map(|(_, totals)| totals.events).sum()
+}
+
+/// Adds up all samples of a counter, or of those with exactly these labels.
 fn sum(text: &str, name: &str) -> u64 {
     let samples = text
         .lines()

@@ -53,6 +53,10 @@ async fn a_port_that_is_taken_is_told_with_what_to_do() {
     let text = chain(&error);
     assert!(text.contains(&listen.port().to_string()) && text.contains("--listen"), "{text}");
     assert_eq!(error.exit(), Exit::Usage);
+    let producer = LabConfig { producer_listen: listen, ..config(dir.path()) };
+    let error = start(producer).await.err().expect("taken");
+    assert!(chain(&error).contains("--producer-listen"), "{}", chain(&error));
+    assert_eq!(error.exit(), Exit::Usage);
 }
 
 #[tokio::test(flavor = "multi_thread")]

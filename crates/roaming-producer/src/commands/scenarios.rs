@@ -28,6 +28,20 @@ pub struct LoadArgs {
     speed: Speed,
 }
 
+impl LoadArgs {
+    /// Returns the run's specification on topics with so many partitions; asks no broker.
+    ///
+    /// # Errors
+    /// Fails where the profile is unknown or wrong, or the run cannot have this name.
+    pub fn specification(
+        &self,
+        events_partitions: u16,
+        lanes_partitions: u16,
+    ) -> Result<Specification, CommandError> {
+        self.profile.specification(events_partitions, lanes_partitions)
+    }
+}
+
 /// Names a loaded run.
 #[derive(Clone, Debug, clap::Args)]
 pub struct NameArgs {
@@ -73,12 +87,12 @@ pub async fn load(
     out: &mut impl Write,
 ) -> Result<(), CommandError> {
     // A wrong profile is told without a broker.
-    args.profile.specification(1, 1)?;
+    args.specification(1, 1)?;
     let partitions = (
         topics::partitions(settings, topics::EVENTS)?,
         topics::partitions(settings, topics::LANES)?,
     );
-    let specification = Arc::new(args.profile.specification(partitions.0, partitions.1)?);
+    let specification = Arc::new(args.specification(partitions.0, partitions.1)?);
     Simulation::try_new(Arc::clone(&specification))?;
     let name = &specification.name;
     if let Some(loaded) = records(settings).await?.into_iter().find(|(known, _)| known == name) {
