@@ -1,6 +1,7 @@
 //! The command line.
 
-use std::fmt::Write;
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -11,9 +12,9 @@ use roaming_service::Exit;
 use roaming_service::kafka::KafkaArgs;
 use roaming_service::shutdown::stop_on_signal;
 use roaming_service::telemetry::{TelemetryArgs, chain};
-use roaming_store::{SqliteStore, Store, StoreError};
+use roaming_store::{RunRow, SqliteStore, Store, StoreError};
 use tokio_util::sync::CancellationToken;
-use tracing::error;
+use tracing::{error, info};
 
 use crate::error::store_exit;
 use crate::verify::{VerifyError, find_run, verify};
@@ -113,6 +114,7 @@ impl Cli {
 }
 
 async fn daemon(args: &RunArgs) -> Exit {
+    info!(version = env!("CARGO_PKG_VERSION"), "roaming-consumer");
     match consume(args).await {
         Ok(()) => Exit::Done,
         Err(error) => {
@@ -128,18 +130,17 @@ async fn consume(args: &RunArgs) -> Result<(), ConsumerError> {
     let config = args.config();
     config.validate()?;
     let store = SqliteStore::open(&args.store.store).await?;
-    let app = App::build(config, store.clone()).await?;
-    let result = app.run(stop).await;
+    let result = match App::build(config, store.clone()).await {
+        Ok(app) => app.run(stop).await,
+        Err(error) => Err(error),
+    };
     store.close().await;
     result
 }
 
 async fn print_balance(args: &VerifyArgs) -> Exit {
     match balance(&args.store.store, &args.run).await {
-        Ok((sheet, exit)) => {
-            print!("{sheet}");
-            exit
-        }
+        Ok((sheet, exit)) => print(&sheet, exit),
         Err(error) => {
             let exit = match &error {
                 VerifyError::UnknownRun { .. } => Exit::Usage,
@@ -153,25 +154,33 @@ async fn print_balance(args: &VerifyArgs) -> Exit {
 
 async fn balance(path: &Path, name: &str) -> Result<(String, Exit), VerifyError> {
     let store = SqliteStore::open_existing(path).await?;
-    let run = find_run(&store, name).await?;
-    let verification = verify(&store, &run).await?;
+    let result = async {
+        let run = find_run(&store, name).await?;
+        let verification = verify(&store, &run).await?;
+        Ok::<_, VerifyError>((run, verification))
+    }
+    .await;
     store.close().await;
+    let (run, verification) = result?;
     let exit = if verification.holds() { Exit::Done } else { Exit::Unbalanced };
     Ok((format!("run {} ({})\n{verification}", run.name, run.run), exit))
 }
 
 async fn print_runs(path: &Path) -> Exit {
     match runs(path).await {
-        Ok(list) => {
-            print!("{list}");
-            Exit::Done
-        }
+        Ok(list) => print(&list, Exit::Done),
         Err(error) => failed(&error, store_exit(&error)),
     }
 }
 
 async fn runs(path: &Path) -> Result<String, StoreError> {
     let store = SqliteStore::open_existing(path).await?;
+    let list = list(&store).await;
+    store.close().await;
+    list
+}
+
+async fn list(store: &impl Store) -> Result<String, StoreError> {
     let mut list = format!(
         "{:20} {:16} {:8} {:>9} {:>14}  {}\n",
         "name", "run", "state", "lanes", "events", "counted up to"
@@ -185,18 +194,38 @@ async fn runs(path: &Path) -> Result<String, StoreError> {
             "{:20} {:16} {:8} {:>9} {:>14}  {}",
             run.name,
             run.run.to_string(),
-            run.state,
+            state(&run, finished),
             format!("{finished}/{}", run.lanes),
             events,
             progress.watermark.unwrap_or(run.start),
         );
     }
-    store.close().await;
     Ok(list)
 }
 
+/// Returns what a run does. The store has what was asked of it, which stays `running` after its last event.
+fn state(run: &RunRow, finished: usize) -> &str {
+    if finished == usize::from(run.lanes) { "finished" } else { &run.state }
+}
+
+/// Writes a command's result to standard output. A reader that went away has read enough.
+fn print(text: &str, exit: Exit) -> Exit {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Ok(()) => exit,
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => exit,
+        Err(error) => failed(&OutputError(error), Exit::Failed),
+    }
+}
+
+/// Standard output cannot be written.
+#[derive(Debug, thiserror::Error)]
+#[error("the output cannot be written")]
+struct OutputError(#[source] io::Error);
+
 /// Says on standard error why a command failed.
 fn failed(error: &(dyn std::error::Error + 'static), exit: Exit) -> Exit {
-    eprintln!("roaming-consumer: {}", chain(error));
+    // Where not even standard error can be written, the status has to do.
+    let _ = writeln!(io::stderr(), "roaming-consumer: {}", chain(error));
     exit
 }

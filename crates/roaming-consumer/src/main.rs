@@ -2,7 +2,7 @@
 
 use roaming_consumer::cli::Cli;
 use roaming_service::Exit;
-use tracing::info;
+use roaming_service::telemetry::chain;
 
 fn main() -> Exit {
     let cli = match Cli::read() {
@@ -10,10 +10,9 @@ fn main() -> Exit {
         Err(exit) => return exit,
     };
     if let Err(error) = cli.telemetry().init() {
-        eprintln!("roaming-consumer: {error}");
+        eprintln!("roaming-consumer: {}", chain(&error));
         return Exit::Usage;
     }
-    info!(version = env!("CARGO_PKG_VERSION"), "roaming-consumer");
     match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime.block_on(cli.execute()),
         Err(error) => {

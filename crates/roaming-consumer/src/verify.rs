@@ -102,11 +102,12 @@ fn unknown(name: &str, runs: &[RunRow]) -> VerifyError {
         .filter(|(similarity, _)| *similarity >= SIMILAR)
         .max_by(|a, b| a.0.total_cmp(&b.0));
     let hint = match (similar, known.is_empty()) {
-        (Some((_, similar)), _) => format!("known: {} (did you mean `{similar}`?)", known.join(", ")),
+        (Some((_, similar)), _) => {
+            format!("known: {} (did you mean `{similar}`?)", known.join(", "))
+        }
         (None, false) => format!("known: {}", known.join(", ")),
         (None, true) => {
-            "the store holds no run yet; load one with `roaming-producer load-scenarios --profile demo`"
-                .to_owned()
+            "the store holds no run yet; load one with `load-scenarios --profile demo`".to_owned()
         }
     };
     VerifyError::UnknownRun { name: name.to_owned(), hint }
@@ -243,6 +244,6 @@ mod tests {
             unknown("dmo", &[run("urban"), run("demo"), run("demo")]).to_string(),
             "unknown run `dmo`; known: demo, urban (did you mean `demo`?)"
         );
-        assert!(unknown("x", &[]).to_string().contains("roaming-producer load-scenarios"));
+        assert!(unknown("x", &[]).to_string().contains("with `load-scenarios --profile demo`"));
     }
 }

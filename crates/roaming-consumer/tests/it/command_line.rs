@@ -1,8 +1,10 @@
 //! Messages and exit statuses.
 
+use std::fs::{self, File};
+use std::io;
 use std::net::TcpListener;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use roaming_store::SqliteStore;
 use sqlx::ConnectOptions;
@@ -36,8 +38,11 @@ fn a_taken_port_is_named_with_the_option_that_changes_it() {
     let folder = TempDir::new().unwrap();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    let output = consumer(&["--listen", &address, "--store", text(&folder.path().join("run.db"))]);
+    let store = folder.path().join("run.db");
+    let output = consumer(&["--listen", &address, "--store", text(&store)]);
     check(&output, 64, &[&taken.local_addr().unwrap().port().to_string(), "--listen"]);
+    let left: Vec<_> = fs::read_dir(&folder).unwrap().map(|file| file.unwrap().path()).collect();
+    assert_eq!(left, [store], "the store is closed");
 }
 
 #[test]
@@ -67,10 +72,36 @@ async fn an_unknown_run_says_how_to_load_one() {
     let path = folder.path().join("run.db");
     SqliteStore::open(&path).await.unwrap().close().await;
     let output = consumer(&["verify", "--run", "demo", "--store", text(&path)]);
-    check(&output, 64, &["unknown run `demo`", "roaming-producer load-scenarios"]);
+    check(&output, 64, &["unknown run `demo`", "with `load-scenarios --profile demo`"]);
     let output = consumer(&["runs", "--store", text(&path)]);
     check(&output, 0, &[]);
     assert!(String::from_utf8_lossy(&output.stdout).starts_with("name"));
+}
+
+#[tokio::test]
+async fn output_that_cannot_be_written_is_said_and_a_closed_pipe_is_not() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("run.db");
+    SqliteStore::open(&path).await.unwrap().close().await;
+    let runs = |stdout: Stdio| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_roaming-consumer"));
+        command.args(["runs", "--store", text(&path)]).stdout(stdout).stderr(Stdio::piped());
+        command.spawn().unwrap().wait_with_output().unwrap()
+    };
+    let full = runs(File::options().write(true).open("/dev/full").unwrap().into());
+    check(&full, 1, &["roaming-consumer: the output cannot be written: No space left"]);
+
+    let (reader, writer) = io::pipe().unwrap();
+    drop(reader);
+    let closed = runs(writer.into());
+    check(&closed, 0, &[]);
+    assert!(closed.stderr.is_empty(), "{}", String::from_utf8_lossy(&closed.stderr));
+}
+
+#[test]
+fn a_wrong_log_filter_says_where_it_breaks() {
+    let output = consumer(&["runs", "--log", "x=y=z"]);
+    check(&output, 64, &["log filter `x=y=z` cannot be read", "ROAMING_LOG): "]);
 }
 
 #[test]

@@ -12,7 +12,7 @@ async fn the_page_shows_a_run_from_nothing_to_its_verdict() {
     let consumer = Running::start(&log, store).await;
     let (status, page) = consumer.get("/").await;
     assert_eq!(status, 200);
-    assert!(page.contains("roaming-producer load-scenarios --profile demo"));
+    assert!(page.contains("<pre>load-scenarios --profile demo</pre>"));
     for outside in ["http://", "https://", "src=", "href=", "@import", "url("] {
         assert!(!page.contains(outside), "the page needs nothing else: {outside}");
     }
