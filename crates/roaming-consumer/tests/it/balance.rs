@@ -1,17 +1,22 @@
-//! The balance can fail: each tampering makes `verify` end with status 2 and name the lane or row.
+//! The balance can fail: each tampering makes `verify` end with status 2 and name the lane or row. An
+//! emptied store is a tampering like the others and names each lane; where the store's file is gone, the
+//! status is 64 and the file is named.
 
 use std::fs;
+use std::panic::catch_unwind;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::sync::Arc;
 
 use roaming_analytics::{Checkpoint, LaneRow, Observation, Partition, PartitionConfig, RunView};
-use roaming_events::{Event, Record, RowKey, RunId, SimDuration, Totals};
+use roaming_events::{
+    Event, EventId, LaneId, Record, RowKey, RunId, Sequence, SimDuration, Totals,
+};
 use roaming_sim::Simulation;
 use roaming_store::{RunRow, SqliteStore, Store};
 use tempfile::TempDir;
 
-use crate::harness::{PARTITIONS, Produced, records, simulation};
+use crate::harness::{LANES, PARTITIONS, Produced, records, simulation};
 
 const WINDOW: SimDuration = SimDuration::from_secs(900);
 const CONFIG: PartitionConfig =
@@ -29,13 +34,21 @@ struct Counted {
 impl Counted {
     /// Counts a run, without the records that `drop` names.
     async fn without(drop: impl Fn(usize, &Produced) -> bool) -> Self {
+        Self::edited(|records| {
+            let mut index = 0;
+            records.retain(|record| {
+                index += 1;
+                !drop(index - 1, record)
+            });
+        })
+        .await
+    }
+
+    /// Counts a run of which `edit` changed the records.
+    async fn edited(edit: impl FnOnce(&mut Vec<Produced>)) -> Self {
         let simulation = simulation("sheet");
         let mut records = records(&simulation);
-        let mut index = 0;
-        records.retain(|record| {
-            index += 1;
-            !drop(index - 1, record)
-        });
+        edit(&mut records);
         let folder = TempDir::new().unwrap();
         let path = folder.path().join("run.db");
         let store = SqliteStore::open(&path).await.unwrap();
@@ -49,15 +62,15 @@ impl Counted {
     }
 
     async fn whole() -> Self {
-        Self::without(|_, _| false).await
+        let counted = Self::edited(|_| {}).await;
+        check_holds(&counted.verify());
+        counted
     }
 
     async fn count(&self, number: u16) {
         let acquired = self.store.acquire(number, "test").await.unwrap();
         let mut partition = Partition::restore(number, CONFIG, acquired.snapshot);
-        let row = run_row(&self.simulation);
-        let (run, lanes, start) = (row.run, row.lanes, row.start);
-        partition.register_run(RunView { run, lanes, partitions: PARTITIONS, start });
+        partition.register_run(self.view());
         let mine = self.records.iter().filter(|record| record.partition == number);
         for (offset, record) in (0..).zip(mine) {
             let decoded = Record::decode(&record.key, &record.payload);
@@ -70,6 +83,11 @@ impl Counted {
 
     fn run(&self) -> RunId {
         self.simulation.specification().run_id()
+    }
+
+    fn view(&self) -> RunView {
+        let RunRow { run, lanes, start, .. } = run_row(&self.simulation);
+        RunView { run, lanes, partitions: PARTITIONS, start }
     }
 
     /// Writes what no consumer would: a checkpoint made by hand.
@@ -97,6 +115,51 @@ impl Counted {
         let key = RowKey::of(&event, WINDOW);
         let loaded = self.store.load_rows(0, &[(self.run(), key)]).await.unwrap();
         (event, record.clone(), key, loaded[0].2.unwrap())
+    }
+
+    /// The last event of the first lane of partition 0, and its record.
+    fn last_event(&self) -> (Event, &Produced) {
+        let lane = lane_of(&self.records[0]);
+        let mut records = self.records.iter().rev().filter(|record| lane_of(record) == lane);
+        let (_end, record) = (records.next().unwrap(), records.next().unwrap());
+        match Record::decode(&record.key, &record.payload) {
+            Ok(Record::Event(event)) => (event, record),
+            other => panic!("an event, not {other:?}"),
+        }
+    }
+
+    /// Rewinds the lane of [`Counted::last_event`] by one and counts that event and the end once more, as
+    /// a consumer does.
+    async fn count_last_event_again(&self) {
+        let (event, record) = self.last_event();
+        let mut acquired = self.store.acquire(0, "test").await.unwrap();
+        let is_its = |lane: &&mut LaneRow| lane.lane == event.id.lane;
+        let lane = acquired.snapshot.lanes.iter_mut().find(is_its).unwrap();
+        lane.end = None;
+        lane.next = Sequence::try_new(lane.next.get() - 1).unwrap();
+        let rewound = acquired.snapshot.clone();
+        let refused = catch_unwind(|| Partition::restore(0, CONFIG, rewound)).unwrap_err();
+        let said = refused.downcast_ref::<String>().unwrap();
+        assert!(said.contains("INV-1 "), "{said}");
+
+        let lane = acquired.snapshot.lanes.iter_mut().find(is_its).unwrap();
+        lane.tally.events -= 1;
+        let offset = acquired.snapshot.next_offset.unwrap();
+        let mut partition = Partition::restore(0, CONFIG, acquired.snapshot);
+        partition.register_run(self.view());
+        let mine = self.records.iter().filter(|other| lane_of(other) == event.id.lane);
+        let last_two = mine.skip_while(|other| other.key != record.key);
+        for (offset, record) in (offset..).zip(last_two) {
+            let decoded = Record::decode(&record.key, &record.payload);
+            let what = partition.observe(offset, decoded, &record.key, &record.payload);
+            let is_taken =
+                matches!(what, Observation::Counted | Observation::Corrected | Observation::End);
+            assert!(is_taken, "{what:?}");
+        }
+        let rows = self.store.load_rows(0, &partition.missing_rows()).await.unwrap();
+        partition.supply_rows(rows);
+        let checkpoint = partition.checkpoint().unwrap();
+        self.store.commit(acquired.epoch, &checkpoint).await.unwrap();
     }
 
     fn verify(&self) -> Output {
@@ -127,6 +190,10 @@ fn run_row(simulation: &Simulation) -> RunRow {
     }
 }
 
+fn lane_of(record: &Produced) -> LaneId {
+    EventId::from_key(&record.key).unwrap().lane
+}
+
 #[track_caller]
 fn check_holds(output: &Output) {
     let sheet = String::from_utf8_lossy(&output.stdout);
@@ -149,9 +216,18 @@ fn name(key: &RowKey) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_aggregate_row_more_or_less_is_found() {
+async fn every_tampering_is_found_and_the_untampered_run_passes() {
+    check_holds(&Counted::whole().await.verify());
+    an_aggregate_row_is_one_off().await;
+    the_store_is_deleted().await;
+    an_event_is_removed_from_the_log().await;
+    an_event_is_counted_twice().await;
+    two_edits_compensate_each_other().await;
+}
+
+/// Tampering 1: one aggregate row has an event more, or less.
+async fn an_aggregate_row_is_one_off() {
     let counted = Counted::whole().await;
-    check_holds(&counted.verify());
     let (event, _, key, totals) = counted.some_row(0).await;
 
     let mut more = totals;
@@ -168,10 +244,9 @@ async fn one_aggregate_row_more_or_less_is_found() {
     check_holds(&counted.verify());
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_deleted_store_is_found() {
+/// Tampering 2: the store is deleted.
+async fn the_store_is_deleted() {
     let counted = Counted::whole().await;
-    check_holds(&counted.verify());
     counted.store.close().await;
     fs::remove_file(&counted.path).unwrap();
 
@@ -179,61 +254,62 @@ async fn a_deleted_store_is_found() {
     assert_eq!(output.status.code(), Some(64));
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.contains("no store at") && said.contains("--store"), "{said}");
+    assert!(said.contains(counted.path.to_str().unwrap()), "the file is named: {said}");
     assert!(!counted.path.exists(), "verify makes no store");
 
     // A consumer that starts on the empty place knows the run, and finds nothing to read any more.
     let store = SqliteStore::open(&counted.path).await.unwrap();
     store.bind_window(WINDOW).await.unwrap();
     store.put_run(&run_row(&counted.simulation)).await.unwrap();
-    let sheet = counted.verify();
-    assert_eq!(sheet.status.code(), Some(2));
-    let sheet = String::from_utf8_lossy(&sheet.stdout).into_owned();
+    let emptied = counted.verify();
+    let sheet = String::from_utf8_lossy(&emptied.stdout);
+    assert_eq!(emptied.status.code(), Some(2), "{sheet}");
     assert!(sheet.contains("the run is not finished: 0 of 8 lanes are"), "{sheet}");
-    assert!(
-        sheet.lines().any(|line| line.starts_with("    5 ") && line.contains("unseen")),
-        "{sheet}"
-    );
+    for lane in 0..LANES {
+        let start = format!("{lane:>5} ");
+        let is_named =
+            sheet.lines().any(|line| line.starts_with(&start) && line.ends_with("unseen"));
+        assert!(is_named, "lane {lane} in:\n{sheet}");
+    }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn one_event_removed_from_the_log_is_found() {
-    check_holds(&Counted::whole().await.verify());
+/// Tampering 3: one event is removed from the log.
+async fn an_event_is_removed_from_the_log() {
     let counted = Counted::without(|index, _| index == 10).await;
     check_broken(&counted.verify(), &["    0 ", "events differ, digest differs, events missing"]);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_last_event_of_a_lane_removed_from_the_log_is_found() {
-    let whole = records(&simulation("sheet"));
-    let end =
-        whole.iter().position(|record| record.payload.starts_with(b"{\"type\":\"end\"")).unwrap();
-    let counted = Counted::without(|index, _| index == end - 1).await;
-    check_broken(&counted.verify(), &["    0 ", "events missing"]);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn one_event_counted_twice_is_found() {
+/// Tampering 4: a consumer with deduplication switched off counts one event twice.
+///
+/// Deduplication is that `next` of a lane has passed an event. Where `next` alone is rewound, the state
+/// machine refuses the lane (INV-1). Where the count goes back with it, it counts the event again and its
+/// invariants hold. A consumer without those checks would count one more, which only a forged checkpoint
+/// can show. The balance finds both.
+async fn an_event_is_counted_twice() {
     let counted = Counted::whole().await;
-    check_holds(&counted.verify());
-    let (event, record, key, mut totals) = counted.some_row(7).await;
+    counted.count_last_event_again().await;
+    let (event, _) = counted.last_event();
+    let key = RowKey::of(&event, WINDOW);
+    let output = counted.verify();
+    check_broken(&output, &[&format!("{:>5} ", event.id.lane.get()), "digest differs"]);
+    check_broken(&output, &[&name(&key), key.procedure.as_str()]);
 
-    // What a consumer does that does not drop duplicates.
+    let counted = Counted::whole().await;
+    let (event, record, key, mut totals) = counted.some_row(7).await;
     let found = counted.store.found(counted.run()).await.unwrap();
     let mut lane = found.lanes.into_iter().find(|lane| lane.lane == event.id.lane).unwrap();
     lane.tally.add(&record.key, &record.payload);
     totals.add(&event);
-    let lane_words = format!("{:>5} ", event.id.lane.get());
     counted.forge(0, vec![lane], vec![(key, totals)]).await;
-
     let output = counted.verify();
+    let lane_words = format!("{:>5} ", event.id.lane.get());
     check_broken(&output, &[&lane_words, "events differ, digest differs"]);
     check_broken(&output, &[&name(&key), key.procedure.as_str()]);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn two_edits_that_compensate_each_other_are_found() {
+/// Tampering 5: two edits compensate each other.
+async fn two_edits_compensate_each_other() {
     let counted = Counted::whole().await;
-    check_holds(&counted.verify());
     let (first, _, first_key, mut first_totals) = counted.some_row(0).await;
     let mut number = 1;
     let (_, _, second_key, mut second_totals) = loop {
@@ -258,6 +334,47 @@ async fn two_edits_that_compensate_each_other_are_found() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn one_changed_byte_of_one_payload_is_found() {
+    const FIELD: &[u8] = b"\"latency_us\":";
+    let counted = Counted::edited(|records| {
+        let record = records.iter_mut().find(|record| lane_of(record).get() == 3).unwrap();
+        let payload = &mut record.payload;
+        let value = FIELD.len() + payload.windows(FIELD.len()).position(|at| at == FIELD).unwrap();
+        let digits = payload[value..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+        // Another digit: the record can be read as before, and its key is the same.
+        payload[value + digits - 1] ^= 1;
+    })
+    .await;
+    let output = counted.verify();
+    check_broken(&output, &["    3 ", "digest differs"]);
+    let sheet = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(!sheet.contains("events differ"), "no event is missing: {sheet}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_finished_run_is_listed_as_finished() {
+    let counted = Counted::whole().await;
+    let list = Command::new(env!("CARGO_BIN_EXE_roaming-consumer"))
+        .args(["runs", "--store"])
+        .arg(&counted.path)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&list.stdout);
+    let line = said.lines().find(|line| line.starts_with("sheet ")).unwrap();
+    assert!(line.contains(" finished ") && line.contains(" 8/8 "), "{said}");
+    assert!(list.stderr.is_empty(), "{}", String::from_utf8_lossy(&list.stderr));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_event_of_a_lane_removed_from_the_log_is_found() {
+    let whole = records(&simulation("sheet"));
+    let end =
+        whole.iter().position(|record| record.payload.starts_with(b"{\"type\":\"end\"")).unwrap();
+    let counted = Counted::without(|index, _| index == end - 1).await;
+    check_broken(&counted.verify(), &["    0 ", "events missing"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn digests_swapped_between_lanes_are_found() {
     let counted = Counted::whole().await;
     let found = counted.store.found(counted.run()).await.unwrap();
@@ -276,7 +393,7 @@ async fn digests_swapped_between_lanes_are_found() {
 async fn a_stopped_run_is_compared_up_to_where_it_stopped() {
     // Of lane 3 nothing after its hundredth event was sent, and no end.
     let counted = Counted::without(|_, record| {
-        let id = roaming_events::EventId::from_key(&record.key).unwrap();
+        let id = EventId::from_key(&record.key).unwrap();
         id.lane.get() == 3 && id.sequence.get() >= 100
     })
     .await;
