@@ -38,6 +38,18 @@ pub(super) fn failed(operation: &'static str) -> impl Fn(sqlx::Error) -> StoreEr
     }
 }
 
+/// Says what an error of COMMIT means. Where the disk is full, the frame that makes the transaction
+/// count did not reach the write-ahead log, so nothing was written; no other error says as much.
+pub(super) fn commit_failed(partition: u16) -> impl Fn(sqlx::Error) -> StoreError {
+    move |error| {
+        let source = Box::new(error);
+        match result_code(&source) {
+            Some(FULL) => StoreError::Full { source },
+            _ => StoreError::UnknownOutcome { partition, source },
+        }
+    }
+}
+
 /// Says what an error while opening means.
 pub(super) fn opening(path: &Path, error: sqlx::Error) -> StoreError {
     let path = path.to_owned();
@@ -213,6 +225,8 @@ pub(super) const LATENCY_COLUMNS: [&str; LATENCY_BOUNDS_US.len() + 1] = [
 
 #[cfg(test)]
 mod tests {
+    use sqlx::{Connection, SqliteConnection};
+
     use super::*;
 
     #[test]
@@ -220,6 +234,17 @@ mod tests {
         for (bound, column) in LATENCY_BOUNDS_US.into_iter().zip(LATENCY_COLUMNS) {
             assert_eq!(column, format!("latency_le_{}ms", bound / 1000));
         }
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_at_commit_is_no_unknown_outcome() {
+        let mut full = SqliteConnection::connect("sqlite::memory:").await.unwrap();
+        let script =
+            "PRAGMA max_page_count = 2; CREATE TABLE t (x); INSERT INTO t VALUES (zeroblob(9999))";
+        let error = sqlx::raw_sql(script).execute(&mut full).await.unwrap_err();
+        assert!(matches!(commit_failed(3)(error), StoreError::Full { .. }));
+        let error = sqlx::Error::WorkerCrashed;
+        assert!(matches!(commit_failed(3)(error), StoreError::UnknownOutcome { partition: 3, .. }));
     }
 
     #[test]

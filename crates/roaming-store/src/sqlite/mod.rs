@@ -6,13 +6,14 @@ mod schema;
 mod write;
 
 use std::collections::BTreeMap;
+use std::future::ready;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use roaming_analytics::Checkpoint;
 use roaming_events::{RowKey, RunId, SimDuration, Totals};
-use sqlx::SqlitePool;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{ConnectOptions, Connection, SqliteConnection, SqlitePool};
 
 use crate::{Acquired, Epoch, Found, Progress, RunRow, Store, StoreError, StoredRow, SummaryKey};
 
@@ -90,22 +91,21 @@ impl SqliteStore {
             .filename(&path)
             .create_if_missing(create == Create::IfMissing)
             .busy_timeout(BUSY_TIMEOUT)
-            .synchronous(SqliteSynchronous::Normal);
+            .synchronous(SqliteSynchronous::Normal)
+            // Else sqlx logs the whole text of a slow statement, 512 rows of marks.
+            .disable_statement_logging();
         schema::check(&connect, &path).await?;
         let mut write = connect.clone().journal_mode(SqliteJournalMode::Wal);
         if let Some(pages) = pages_max {
             write = write.pragma("max_page_count", pages.to_string());
         }
-        let writer = SqlitePoolOptions::new()
-            .max_connections(1)
-            .acquire_timeout(BUSY_TIMEOUT)
+        let writer = pool(1)
+            .before_acquire(|connection, _| Box::pin(ready(Ok(usable(connection)))))
             .connect_with(write)
             .await
             .map_err(|error| codec::opening(&path, error))?;
         schema::migrate(&writer, &path).await?;
-        let readers = SqlitePoolOptions::new()
-            .max_connections(READERS_MAX)
-            .acquire_timeout(BUSY_TIMEOUT)
+        let readers = pool(READERS_MAX)
             .connect_with(connect.pragma("query_only", "ON"))
             .await
             .map_err(|error| codec::opening(&path, error))?;
@@ -123,6 +123,23 @@ impl SqliteStore {
         self.readers.close().await;
         self.writer.close().await;
     }
+}
+
+fn pool(connections_max: u32) -> SqlitePoolOptions {
+    SqlitePoolOptions::new()
+        .max_connections(connections_max)
+        .acquire_timeout(BUSY_TIMEOUT)
+        // Who waits too long is told by an error; sqlx need not warn as well.
+        .acquire_slow_threshold(Duration::MAX)
+}
+
+/// Tells whether the writer may be used again; the pool replaces one that may not.
+///
+/// Where the disk is full, SQLite may roll a transaction back by itself. The ROLLBACK of sqlx then
+/// fails, and sqlx believes for ever that the transaction is open and refuses to begin another.
+/// Asked here, and not where a write fails, so that it also holds for a write that was cancelled.
+fn usable(writer: &SqliteConnection) -> bool {
+    !writer.is_in_transaction()
 }
 
 /// Finds what SQLite would only call "unable to open".

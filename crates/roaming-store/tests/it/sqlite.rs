@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Instant;
 
 use roaming_store::{
@@ -158,11 +159,102 @@ async fn a_full_disk_writes_nothing_and_the_same_checkpoint_fits_later() {
     assert!(error.to_string().contains("free space"), "{error}");
     let kept = store.found(run(1)).await.unwrap();
     assert_eq!((kept.lanes, kept.rows), (found.lanes, found.rows));
+    let small = checkpoint(3, 9998);
+    store.commit(epoch, &small).await.unwrap();
     store.close().await;
 
     let store = SqliteStore::open(&path).await.unwrap();
     store.commit(epoch, &large).await.unwrap();
     assert_eq!(store.found(run(1)).await.unwrap().rows.len(), 5000);
+}
+
+/// SQLite rolls back by itself, as on a full disk, while sqlx believes that a transaction is open.
+#[tokio::test]
+async fn the_store_goes_on_after_sqlite_rolled_back_by_itself() {
+    let (path, _folder) = a_store_with_data().await;
+    let store = SqliteStore::open(&path).await.unwrap();
+    let epoch = store.acquire(3, "me").await.unwrap().epoch;
+    let mut trap = sql(&path).await;
+    sqlx::raw_sql(
+        "CREATE TRIGGER trap_commit BEFORE INSERT ON aggregates
+         BEGIN SELECT raise(ROLLBACK, 'trap'); END;
+         CREATE TRIGGER trap_acquire BEFORE UPDATE ON partitions WHEN new.owner = 'trapped'
+         BEGIN SELECT raise(ROLLBACK, 'trap'); END",
+    )
+    .execute(&mut trap)
+    .await
+    .unwrap();
+    for _ in 0..3 {
+        let error = store.commit(epoch, &checkpoint(3, 9999)).await.unwrap_err();
+        assert!(format!("{error:?}").contains("trap"), "{error:?}");
+        let error = store.acquire(3, "trapped").await.unwrap_err();
+        assert!(format!("{error:?}").contains("trap"), "{error:?}");
+    }
+    store.put_run(&run_row(2, "other")).await.unwrap();
+    sqlx::raw_sql("DROP TRIGGER trap_commit").execute(&mut trap).await.unwrap();
+    store.commit(epoch, &checkpoint(3, 9999)).await.unwrap();
+    assert_eq!(store.acquire(3, "me").await.unwrap().snapshot.next_offset, Some(9999));
+}
+
+#[tokio::test]
+async fn a_commit_that_fails_at_its_very_end_is_of_unknown_outcome_and_the_store_goes_on() {
+    let (path, _folder) = a_store_with_data().await;
+    let store = SqliteStore::open(&path).await.unwrap();
+    let epoch = store.acquire(3, "me").await.unwrap().epoch;
+    let mut trap = sql(&path).await;
+    sqlx::raw_sql(
+        "CREATE TABLE parents (id INTEGER PRIMARY KEY);
+         CREATE TABLE children
+            (id INTEGER REFERENCES parents (id) DEFERRABLE INITIALLY DEFERRED);
+         CREATE TRIGGER trap AFTER INSERT ON aggregates WHEN new.events = 666
+         BEGIN INSERT INTO children VALUES (1); END",
+    )
+    .execute(&mut trap)
+    .await
+    .unwrap();
+    let mut poisoned = checkpoint(3, 9999);
+    poisoned.rows.push((run(1), key(800), totals(666)));
+    let error = store.commit(epoch, &poisoned).await.unwrap_err();
+    assert!(matches!(error, StoreError::UnknownOutcome { partition: 3, .. }), "{error:?}");
+    assert_eq!(error.disposition(), Disposition::Fence);
+    store.commit(epoch, &checkpoint(3, 5000)).await.unwrap();
+    assert_eq!(store.acquire(3, "me").await.unwrap().snapshot.next_offset, Some(5000));
+}
+
+/// Every commit adds to the write-ahead log, which cannot be emptied while `reader` reads: so the disk
+/// is full at a COMMIT. `cargo test -p roaming-store -- --ignored small_disk` runs it.
+#[tokio::test]
+#[ignore = "mounts a file system, for which it must be root"]
+async fn a_full_small_disk_is_waited_for_by_the_same_store() {
+    let disk = SmallDisk::mount();
+    let filler = disk.path().join("filler");
+    fs::write(&filler, vec![0; 1 << 20]).unwrap();
+    let store = SqliteStore::open(disk.path().join("run.db")).await.unwrap();
+    let epoch = store.acquire(3, "me").await.unwrap().epoch;
+    let mut reader = sql(store.path()).await;
+    sqlx::raw_sql("BEGIN; SELECT count(*) FROM runs").execute(&mut reader).await.unwrap();
+    let mut committed = 0;
+    let error = loop {
+        match store.commit(epoch, &checkpoint(3, committed + 1)).await {
+            Ok(()) => committed += 1,
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(error, StoreError::Full { .. }), "{error:?}");
+    for _ in 0..3 {
+        let error = store.commit(epoch, &checkpoint(3, committed + 1)).await.unwrap_err();
+        assert!(matches!(error, StoreError::Full { .. }), "{error:?}");
+        let error = store.acquire(3, "me").await.unwrap_err();
+        assert!(matches!(error, StoreError::Full { .. }), "{error:?}");
+        let error = store.put_run(&run_row(2, "other")).await.unwrap_err();
+        assert!(matches!(error, StoreError::Full { .. }), "{error:?}");
+    }
+    fs::remove_file(&filler).unwrap();
+    store.commit(epoch, &checkpoint(3, committed + 1)).await.unwrap();
+    let acquired = store.acquire(3, "me").await.unwrap();
+    assert_eq!(acquired.snapshot.next_offset, Some(committed + 1));
+    reader.close().await.unwrap();
+    store.close().await;
 }
 
 #[tokio::test]
@@ -249,4 +341,28 @@ async fn a_store_with_data() -> (PathBuf, TempDir) {
     store.commit(epoch, &checkpoint(3, 4711)).await.unwrap();
     store.close().await;
     (folder.path().join("run.db"), folder)
+}
+
+/// A file system of 3 MiB in memory.
+struct SmallDisk(TempDir);
+
+impl SmallDisk {
+    fn mount() -> Self {
+        let disk = Self(TempDir::new().unwrap());
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", "size=3m", "tmpfs"]).arg(disk.path());
+        assert!(mount.status().unwrap().success(), "no small disk");
+        disk
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // Lazily, because after a failed test the store may still be open.
+        let _ = Command::new("umount").arg("-l").arg(self.path()).status();
+    }
 }
