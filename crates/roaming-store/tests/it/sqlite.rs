@@ -2,8 +2,6 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::time::Instant;
 
 use roaming_store::{
     Create, Disposition, SCHEMA_VERSION, SqliteOptions, SqliteStore, Store, StoreError,
@@ -221,42 +219,6 @@ async fn a_commit_that_fails_at_its_very_end_is_of_unknown_outcome_and_the_store
     assert_eq!(store.acquire(3, "me").await.unwrap().snapshot.next_offset, Some(5000));
 }
 
-/// Every commit adds to the write-ahead log, which cannot be emptied while `reader` reads: so the disk
-/// is full at a COMMIT. `cargo test -p roaming-store -- --ignored small_disk` runs it.
-#[tokio::test]
-#[ignore = "mounts a file system, for which it must be root"]
-async fn a_full_small_disk_is_waited_for_by_the_same_store() {
-    let disk = SmallDisk::mount();
-    let filler = disk.path().join("filler");
-    fs::write(&filler, vec![0; 1 << 20]).unwrap();
-    let store = SqliteStore::open(disk.path().join("run.db")).await.unwrap();
-    let epoch = store.acquire(3, "me").await.unwrap().epoch;
-    let mut reader = sql(store.path()).await;
-    sqlx::raw_sql("BEGIN; SELECT count(*) FROM runs").execute(&mut reader).await.unwrap();
-    let mut committed = 0;
-    let error = loop {
-        match store.commit(epoch, &checkpoint(3, committed + 1)).await {
-            Ok(()) => committed += 1,
-            Err(error) => break error,
-        }
-    };
-    assert!(matches!(error, StoreError::Full { .. }), "{error:?}");
-    for _ in 0..3 {
-        let error = store.commit(epoch, &checkpoint(3, committed + 1)).await.unwrap_err();
-        assert!(matches!(error, StoreError::Full { .. }), "{error:?}");
-        let error = store.acquire(3, "me").await.unwrap_err();
-        assert!(matches!(error, StoreError::Full { .. }), "{error:?}");
-        let error = store.put_run(&run_row(2, "other")).await.unwrap_err();
-        assert!(matches!(error, StoreError::Full { .. }), "{error:?}");
-    }
-    fs::remove_file(&filler).unwrap();
-    store.commit(epoch, &checkpoint(3, committed + 1)).await.unwrap();
-    let acquired = store.acquire(3, "me").await.unwrap();
-    assert_eq!(acquired.snapshot.next_offset, Some(committed + 1));
-    reader.close().await.unwrap();
-    store.close().await;
-}
-
 #[tokio::test]
 async fn a_commit_that_fails_in_its_last_table_leaves_nothing() {
     let (path, _folder) = a_store_with_data().await;
@@ -313,26 +275,6 @@ async fn the_views_are_for_people() {
     assert_eq!(state, "failed");
 }
 
-/// Prints the rate; `cargo test --release -- --ignored --nocapture` measures it.
-#[tokio::test]
-#[ignore = "a measurement, not a check"]
-async fn rows_per_second() {
-    let (store, _folder) = fresh().await;
-    let epoch = store.acquire(0, "me").await.unwrap().epoch;
-    for size in [50, 500, 5000] {
-        let commits = 100_000 / size;
-        let begin = Instant::now();
-        for commit in 0..commits {
-            let mut many = checkpoint(0, 1);
-            let first = commit % 10 * size;
-            many.rows = (first..first + size).map(|row| (run(1), key(row), totals(row))).collect();
-            store.commit(epoch, &many).await.unwrap();
-        }
-        let rate = (commits * size) as f64 / begin.elapsed().as_secs_f64();
-        println!("{size} rows a commit: {rate:.0} rows/s");
-    }
-}
-
 /// A closed store in which partition 3 has one checkpoint.
 async fn a_store_with_data() -> (PathBuf, TempDir) {
     let (store, folder) = fresh().await;
@@ -341,28 +283,4 @@ async fn a_store_with_data() -> (PathBuf, TempDir) {
     store.commit(epoch, &checkpoint(3, 4711)).await.unwrap();
     store.close().await;
     (folder.path().join("run.db"), folder)
-}
-
-/// A file system of 3 MiB in memory.
-struct SmallDisk(TempDir);
-
-impl SmallDisk {
-    fn mount() -> Self {
-        let disk = Self(TempDir::new().unwrap());
-        let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", "size=3m", "tmpfs"]).arg(disk.path());
-        assert!(mount.status().unwrap().success(), "no small disk");
-        disk
-    }
-
-    fn path(&self) -> &Path {
-        self.0.path()
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        // Lazily, because after a failed test the store may still be open.
-        let _ = Command::new("umount").arg("-l").arg(self.path()).status();
-    }
 }
