@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use roaming_events::SimDuration;
 use roaming_service::Exit;
-use roaming_service::kafka::KafkaArgs;
+use roaming_service::kafka::{KafkaArgs, SecurityError};
 use roaming_service::shutdown::stop_on_signal;
 use roaming_service::telemetry::{TelemetryArgs, chain};
 use roaming_store::{RunRow, SqliteStore, Store, StoreError};
@@ -76,11 +76,11 @@ struct RunArgs {
 }
 
 impl RunArgs {
-    fn config(&self) -> Config {
-        let mut config = Config::new(self.kafka.settings(), self.listen);
+    fn config(&self) -> Result<Config, SecurityError> {
+        let mut config = Config::new(self.kafka.settings()?, self.listen);
         config.window = SimDuration::from_secs(u64::from(self.window_minutes) * 60);
         config.flush_interval = Duration::from_millis(u64::from(self.flush_interval_ms));
-        config
+        Ok(config)
     }
 }
 
@@ -127,7 +127,7 @@ async fn daemon(args: &RunArgs) -> Exit {
 async fn consume(args: &RunArgs) -> Result<(), ConsumerError> {
     let stop = CancellationToken::new();
     stop_on_signal(stop.clone()).map_err(ConsumerError::Thread)?;
-    let config = args.config();
+    let config = args.config()?;
     config.validate()?;
     let store = SqliteStore::open(&args.store.store).await?;
     let result = match App::build(config, store.clone()).await {

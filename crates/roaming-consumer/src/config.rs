@@ -125,7 +125,7 @@ mod tests {
     use super::*;
 
     fn config() -> Config {
-        let kafka = KafkaSettings { bootstrap_servers: "x:1".to_owned(), broker: Broker::Kafka };
+        let kafka = KafkaSettings::new("x:1", Broker::Kafka);
         Config::new(kafka, ([127, 0, 0, 1], 0).into())
     }
 

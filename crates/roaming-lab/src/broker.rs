@@ -44,10 +44,7 @@ impl EmbeddedBroker {
 
     /// Returns the settings with which clients reach it.
     pub fn settings(&self) -> KafkaSettings {
-        KafkaSettings {
-            bootstrap_servers: self.bootstrap_servers.clone(),
-            broker: Broker::Embedded,
-        }
+        KafkaSettings::new(&self.bootstrap_servers, Broker::Embedded)
     }
 
     fn create(&self, spec: &TopicSpec) -> Result<(), BrokerError> {

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
-use roaming_service::kafka::KafkaArgs;
+use roaming_service::kafka::{KafkaArgs, SecurityError};
 use roaming_service::telemetry::{TelemetryArgs, chain};
 use roaming_service::{Exit, shutdown};
 use tokio_util::sync::CancellationToken;
@@ -104,13 +104,13 @@ struct RunArgs {
 }
 
 impl RunArgs {
-    fn config(&self) -> Config {
-        Config {
+    fn config(&self) -> Result<Config, SecurityError> {
+        Ok(Config {
             listen: self.listen,
             unread_bytes_max: self.unread_mib << 20,
             grace: Duration::from_secs(self.grace_s),
-            ..Config::new(self.kafka.settings())
-        }
+            ..Config::new(self.kafka.settings()?)
+        })
     }
 }
 
@@ -134,12 +134,27 @@ impl Cli {
         }
         let out = &mut BufWriter::new(io::stdout().lock());
         let result = match self.command {
-            Command::Run(args) => return daemon(args.config()).await,
+            Command::Run(args) => {
+                return match args.config() {
+                    Ok(config) => daemon(config).await,
+                    Err(error) => usage(&error),
+                };
+            }
+            command => command.execute(out).await,
+        };
+        finish(result, out)
+    }
+}
+
+impl Command {
+    async fn execute(self, out: &mut impl Write) -> Result<(), CommandError> {
+        match self {
+            Self::Run(args) => unreachable!("{args:?}"),
             Command::Ledger(args) => commands::ledger(&args, out),
             Command::Generate(args) => commands::generate(&args, out),
             Command::Truth(args) => commands::truth(&args, out),
             Command::Scenarios { kafka, command } => {
-                let settings = &kafka.settings();
+                let settings = &kafka.settings()?;
                 match command {
                     ScenariosCommand::Load(args) => commands::load(settings, &args, out).await,
                     ScenariosCommand::List => commands::list(settings, out).await,
@@ -150,14 +165,13 @@ impl Cli {
                 }
             }
             Command::Topics { kafka, command } => {
-                let settings = &kafka.settings();
+                let settings = &kafka.settings()?;
                 match command {
                     TopicsCommand::Create(args) => commands::create(settings, args, out).await,
                     TopicsCommand::Check(args) => commands::check(settings, args, out).await,
                 }
             }
-        };
-        finish(result, out)
+        }
     }
 }
 
@@ -168,7 +182,10 @@ impl LoadCli {
             return usage(&error);
         }
         let out = &mut io::stdout().lock();
-        let result = commands::load(&self.kafka.settings(), &self.load, out).await;
+        let result = match self.kafka.settings() {
+            Ok(settings) => commands::load(&settings, &self.load, out).await,
+            Err(error) => Err(error.into()),
+        };
         finish(result, out)
     }
 }

@@ -10,7 +10,7 @@ use std::io;
 
 use roaming_events::LaneId;
 use roaming_service::Exit;
-use roaming_service::kafka::ClientError;
+use roaming_service::kafka::{ClientError, SecurityError};
 use roaming_service::topics::TopicError;
 use roaming_sim::{ProfileError, SpecificationError};
 
@@ -90,6 +90,9 @@ pub enum CommandError {
         /// Where it breaks.
         source: serde_json::Error,
     },
+    /// Connections cannot be protected as asked for.
+    #[error(transparent)]
+    Security(#[from] SecurityError),
     /// Kafka.
     #[error(transparent)]
     Client(#[from] ClientError),
@@ -106,6 +109,7 @@ impl CommandError {
     pub fn exit(&self) -> Exit {
         match self {
             Self::Profile(_)
+            | Self::Security(_)
             | Self::ProfileFile { .. }
             | Self::Specification(_)
             | Self::Name { .. }

@@ -1,5 +1,7 @@
 //! The settings of every Kafka client, and what to do about its errors.
 
+mod security;
+
 use std::time::Duration;
 
 use rdkafka::client::ClientContext;
@@ -7,6 +9,10 @@ use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use tracing::{debug, error, info, warn};
+
+pub use security::{
+    Identity, Protocol, Scram, ScramMechanism, Security, SecurityArgs, SecurityError, Tls,
+};
 
 /// Consumer group of the producers, on `roaming.lanes`.
 pub const PRODUCER_GROUP: &str = "roaming-producer";
@@ -27,13 +33,15 @@ pub enum Broker {
     Embedded,
 }
 
-/// Where the broker is, and of which kind: all that a client's settings depend on.
+/// Where the broker is, of which kind, and how it is reached: all that a client's settings depend on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KafkaSettings {
     /// Addresses `host:port`, separated by commas.
     pub bootstrap_servers: String,
     /// The kind of broker.
     pub broker: Broker,
+    /// What protects the connections.
+    pub security: Security,
 }
 
 /// Command line arguments of every binary that talks to Kafka.
@@ -42,16 +50,32 @@ pub struct KafkaArgs {
     /// Addresses of Kafka brokers, `host:port` separated by commas
     #[arg(long, env = "BOOTSTRAP_SERVERS", default_value = "localhost:9092", global = true)]
     pub bootstrap_servers: String,
+    #[command(flatten)]
+    security: SecurityArgs,
 }
 
 impl KafkaArgs {
     /// Returns the settings for Apache Kafka at these addresses.
-    pub fn settings(&self) -> KafkaSettings {
-        KafkaSettings { bootstrap_servers: self.bootstrap_servers.clone(), broker: Broker::Kafka }
+    ///
+    /// # Errors
+    /// See [`SecurityArgs::security`].
+    pub fn settings(&self) -> Result<KafkaSettings, SecurityError> {
+        let security = self.security.security()?;
+        Ok(KafkaSettings {
+            bootstrap_servers: self.bootstrap_servers.clone(),
+            broker: Broker::Kafka,
+            security,
+        })
     }
 }
 
 impl KafkaSettings {
+    /// Makes the settings for a broker that is reached without protection.
+    pub fn new(bootstrap_servers: impl Into<String>, broker: Broker) -> Self {
+        let bootstrap_servers = bootstrap_servers.into();
+        Self { bootstrap_servers, broker, security: Security::default() }
+    }
+
     /// Returns the settings of a client that sends: it leaves no holes, and drops nothing.
     pub fn producer(&self) -> ClientConfig {
         let mut config = self.common();
@@ -132,6 +156,7 @@ impl KafkaSettings {
             .set("reconnect.backoff.max.ms", "2000")
             // The library's own lines come through `tracing`, see `LogContext`.
             .set_log_level(RDKafkaLogLevel::Warning);
+        self.security.apply(&mut config);
         config
     }
 
@@ -269,7 +294,7 @@ mod tests {
     use super::*;
 
     fn settings(broker: Broker) -> KafkaSettings {
-        KafkaSettings { bootstrap_servers: "localhost:1".to_owned(), broker }
+        KafkaSettings::new("localhost:1", broker)
     }
 
     #[test]
@@ -280,6 +305,17 @@ mod tests {
             settings.consumer(CONSUMER_GROUP).create::<BaseConsumer>().expect("consumer");
             settings.reader().create::<BaseConsumer>().expect("reader");
             settings.admin().create::<BaseProducer>().expect("admin");
+        }
+    }
+
+    #[test]
+    fn the_library_is_built_with_tls_and_scram() {
+        for mechanism in [ScramMechanism::Sha256, ScramMechanism::Sha512] {
+            let mut settings = settings(Broker::Kafka);
+            let (username, password) = ("producer".to_owned(), crate::Secret::new("hunter2"));
+            settings.security.tls = Some(Tls::default());
+            settings.security.scram = Some(Scram { mechanism, username, password });
+            settings.producer().create::<BaseProducer>().expect("producer");
         }
     }
 

@@ -13,8 +13,10 @@ mod exit;
 pub mod health;
 pub mod kafka;
 pub mod reader;
+mod secret;
 pub mod shutdown;
 pub mod telemetry;
 pub mod topics;
 
 pub use exit::Exit;
+pub use secret::Secret;

@@ -86,8 +86,7 @@ impl Log {
         for topic in topics::all(PARTITIONS, PARTITIONS) {
             cluster.create_topic(topic.name, i32::from(topic.partitions), 1).unwrap();
         }
-        let bootstrap_servers = cluster.bootstrap_servers();
-        let settings = KafkaSettings { bootstrap_servers, broker: Broker::Embedded };
+        let settings = KafkaSettings::new(cluster.bootstrap_servers(), Broker::Embedded);
         let log = Self { _cluster: cluster, settings };
         control::ensure_token(&log.settings).await.unwrap();
         log

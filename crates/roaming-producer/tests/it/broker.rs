@@ -47,10 +47,7 @@ impl TestBroker {
         for topic in topics::all(EVENTS_PARTITIONS, LANES_PARTITIONS) {
             cluster.create_topic(topic.name, i32::from(topic.partitions), 1).expect("a topic");
         }
-        let settings = KafkaSettings {
-            bootstrap_servers: cluster.bootstrap_servers(),
-            broker: Broker::Embedded,
-        };
+        let settings = KafkaSettings::new(cluster.bootstrap_servers(), Broker::Embedded);
         control::ensure_token(&settings).await.expect("a token");
         let folder = tempfile::tempdir().expect("a folder");
         std::fs::write(folder.path().join("small.yaml"), small_profile(200)).expect("a profile");
