@@ -74,7 +74,7 @@ impl JobError {
     pub(crate) fn disposition(&self) -> Disposition {
         match self {
             Self::Store(error) => error.disposition(),
-            Self::Client(ClientError::Denied { .. }) => Disposition::Fatal,
+            Self::Client(error) if error.is_denial() => Disposition::Fatal,
             Self::Client(_) => Disposition::Retry,
         }
     }

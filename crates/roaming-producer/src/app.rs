@@ -1,16 +1,19 @@
 //! The producer as one piece: what it is made of, in the order in which it starts.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use axum::Router;
 use prometheus::Registry;
+use roaming_service::backoff::Backoff;
 use roaming_service::health::{BindError, Health, HealthServer, Phase};
-use roaming_service::kafka::ClientError;
+use roaming_service::kafka::{ClientError, KafkaSettings};
 use roaming_service::shutdown::{ShutdownError, Tasks};
+use roaming_service::telemetry::chain;
 use roaming_service::topics;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::config::Config;
 use crate::metrics::ProducerMetrics;
@@ -19,6 +22,11 @@ use crate::sender::{Sender, SenderParts};
 use crate::watch::Committed;
 use crate::{follow, ownership, watch};
 
+/// The part that holds readiness until the topics are found.
+const HEALTH_PART: &str = "start";
+/// Pauses between attempts to reach the broker.
+const PAUSE_FIRST: Duration = Duration::from_millis(200);
+const PAUSE_LONGEST: Duration = Duration::from_secs(5);
 /// Commands that may wait for the sender. It takes them between two turns; who has more waits.
 const COMMANDS_MAX: usize = 64;
 
@@ -33,23 +41,13 @@ pub struct App {
 }
 
 impl App {
-    /// Binds the port and looks for the topics.
+    /// Binds the port.
     ///
     /// # Errors
-    /// Fails where the port is taken, no broker answers, or a topic is missing.
+    /// Fails where the port is taken.
     pub async fn build(config: Config) -> Result<Self, AppError> {
         let server = HealthServer::bind(config.listen, config.listen_setting).await?;
         info!(address = %server.address(), "serving /metrics, /healthz and /readyz");
-        let kafka = config.kafka.clone();
-        let look = move || -> Result<(u16, u16), ClientError> {
-            Ok((
-                topics::partitions(&kafka, topics::EVENTS)?,
-                topics::partitions(&kafka, topics::LANES)?,
-            ))
-        };
-        let looked = tokio::task::spawn_blocking(look).await;
-        let (events, lanes) = looked.expect("asking for metadata does not panic")?;
-        info!(brokers = config.kafka.bootstrap_servers, events, lanes, "topics found");
         let registry = Registry::new();
         let metrics = ProducerMetrics::register(&registry)?;
         let observer = Observer::new(metrics.events_acknowledged.clone());
@@ -69,7 +67,8 @@ impl App {
     /// Runs until `stop` is cancelled, and then until the lanes are at rest and handed over.
     ///
     /// # Errors
-    /// Fails where a part failed, or did not end within the grace period.
+    /// Fails where a part failed, or did not end within the grace period. A broker or topic that is not
+    /// there is waited for.
     pub async fn run(self, stop: CancellationToken) -> Result<(), AppError> {
         let Self { config, server, registry, health, metrics, observer } = self;
         let tasks = Tasks::<ClientError>::new(stop);
@@ -82,6 +81,11 @@ impl App {
             served.clone().cancelled_owned(),
         ));
 
+        if !connect(&config.kafka, &health, &tasks.stop_token()).await? {
+            health.enter(Phase::Stopping);
+            served.cancel();
+            return Ok(());
+        }
         let committed = Committed::default();
         let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
         let sender = Sender::try_new(SenderParts {
@@ -89,6 +93,7 @@ impl App {
             unread_bytes_max: config.unread_bytes_max,
             committed: committed.clone(),
             metrics,
+            health: health.clone(),
             observer,
             gate: config.gate,
             commands: inbox,
@@ -127,6 +132,47 @@ impl App {
     }
 }
 
+/// Waits until the broker answers and has the topics; `false` where `stop` came first.
+///
+/// Daemons, brokers and whoever makes the topics start in any order.
+async fn connect(
+    settings: &KafkaSettings,
+    health: &Health,
+    stop: &CancellationToken,
+) -> Result<bool, ClientError> {
+    let mut backoff = Backoff::new(PAUSE_FIRST, PAUSE_LONGEST);
+    loop {
+        let kafka = settings.clone();
+        let look = move || -> Result<(u16, u16), ClientError> {
+            Ok((
+                topics::partitions(&kafka, topics::EVENTS)?,
+                topics::partitions(&kafka, topics::LANES)?,
+            ))
+        };
+        let looked = tokio::select! {
+            looked = tokio::task::spawn_blocking(look) => looked,
+            () = stop.cancelled() => return Ok(false),
+        };
+        match looked.expect("asking for metadata does not panic") {
+            Ok((events, lanes)) => {
+                info!(brokers = settings.bootstrap_servers, events, lanes, "topics found");
+                health.release(HEALTH_PART);
+                return Ok(true);
+            }
+            Err(error) if error.is_denial() => return Err(error),
+            Err(error) => {
+                let pause = backoff.pause();
+                health.hold(HEALTH_PART, chain(&error));
+                warn!(error = chain(&error), ?pause, "not started yet, trying again after a pause");
+                tokio::select! {
+                    () = tokio::time::sleep(pause) => {}
+                    () = stop.cancelled() => return Ok(false),
+                }
+            }
+        }
+    }
+}
+
 /// Why the producer did not run, or not end well.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -134,7 +180,7 @@ pub enum AppError {
     /// The port is taken.
     #[error(transparent)]
     Bind(#[from] BindError),
-    /// No broker answers, or a topic is missing.
+    /// The broker does not let this client in, or the client library refuses the settings.
     #[error(transparent)]
     Client(#[from] ClientError),
     /// Two metrics have one name.

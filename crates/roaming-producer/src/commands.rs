@@ -99,6 +99,12 @@ pub enum CommandError {
     /// The topics are not as they must be.
     #[error(transparent)]
     Topic(#[from] TopicError),
+    /// A check found topics that are not as they must be, and said so.
+    #[error("{faults} things are wrong with the topics; they are listed above with what to do")]
+    Topics {
+        /// How many.
+        faults: usize,
+    },
     /// The result cannot be written.
     #[error("the output cannot be written")]
     Output(#[source] io::Error),
@@ -117,9 +123,11 @@ impl CommandError {
             | Self::NameTaken { .. }
             | Self::UnknownRun { .. }
             | Self::Stopped { .. } => Exit::Usage,
-            Self::Record { .. } | Self::Client(_) | Self::Topic(_) | Self::Output(_) => {
-                Exit::Failed
-            }
+            Self::Record { .. }
+            | Self::Client(_)
+            | Self::Topic(_)
+            | Self::Topics { .. }
+            | Self::Output(_) => Exit::Failed,
         }
     }
 }

@@ -1,5 +1,8 @@
 //! Follows the topic `roaming.scenarios` and tells the sender.
 
+use std::time::Duration;
+
+use roaming_service::backoff::Backoff;
 use roaming_service::control::{ControlEntry, ControlReader};
 use roaming_service::health::Health;
 use roaming_service::kafka::{ClientError, KafkaSettings};
@@ -11,13 +14,19 @@ use tracing::{info, warn};
 
 use crate::sender::Command;
 
+/// Pauses between attempts to read the topic.
+const PAUSE_FIRST: Duration = Duration::from_millis(200);
+const PAUSE_LONGEST: Duration = Duration::from_secs(5);
 /// The part that holds readiness until the topic has been read.
 const HEALTH_PART: &str = "scenarios";
 
 /// Tells the sender of every control record, from the first one until `stop`.
 ///
+/// Where the topic cannot be read it is tried again, from its start: a record that is told twice changes
+/// nothing.
+///
 /// # Errors
-/// Fails where the topic does not exist or may not be read. A broker that is away is waited for.
+/// None: whatever the broker says is waited out, and `/readyz` says so.
 pub async fn run(
     settings: KafkaSettings,
     commands: mpsc::Sender<Command>,
@@ -25,13 +34,36 @@ pub async fn run(
     stop: CancellationToken,
 ) -> Result<(), ClientError> {
     health.hold(HEALTH_PART, "reading roaming.scenarios");
-    let mut reader = ControlReader::open(&settings)?;
+    let mut backoff = Backoff::new(PAUSE_FIRST, PAUSE_LONGEST);
     loop {
-        let entry = tokio::select! {
-            entry = reader.next() => entry?,
+        let followed = tokio::select! {
+            followed = follow(&settings, &commands, &health) => followed,
             () = stop.cancelled() => return Ok(()),
         };
-        let command = match entry {
+        let Err(error) = followed else { return Ok(()) };
+        let pause = backoff.pause();
+        health.hold(HEALTH_PART, chain(&error));
+        warn!(
+            error = chain(&error),
+            ?pause,
+            "roaming.scenarios not followed, trying again after a pause"
+        );
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = stop.cancelled() => return Ok(()),
+        }
+    }
+}
+
+/// Reads the topic from its start; returns where the sender is gone.
+async fn follow(
+    settings: &KafkaSettings,
+    commands: &mpsc::Sender<Command>,
+    health: &Health,
+) -> Result<(), ClientError> {
+    let mut reader = ControlReader::open(settings)?;
+    loop {
+        let command = match reader.next().await? {
             ControlEntry::Token(token) => {
                 info!(%token, "log");
                 continue;

@@ -76,6 +76,19 @@ pub struct Delivery {
     pub bytes: u64,
 }
 
+/// A record was not delivered, or not taken.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "records were not delivered{}; `roaming-producer topics check` says which settings of a topic refuse them",
+    reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default()
+)]
+pub struct Undelivered {
+    /// Why the client is lost, in its own words.
+    reason: Option<String>,
+    /// What the record's report says.
+    source: KafkaError,
+}
+
 /// A client with what is on its way through it.
 pub struct Outbox {
     client: BaseProducer<Reports>,
@@ -131,7 +144,7 @@ impl Outbox {
         key: &[u8],
         payload: &[u8],
         tag: Tag,
-    ) -> Result<(), KafkaError> {
+    ) -> Result<(), Undelivered> {
         self.send(topics::EVENTS, partition, key, payload, tag)?;
         if !self.first_acknowledged.contains(&partition) {
             self.first_sent.insert(partition);
@@ -148,7 +161,7 @@ impl Outbox {
         partition: u16,
         key: &[u8],
         payload: &[u8],
-    ) -> Result<(), KafkaError> {
+    ) -> Result<(), Undelivered> {
         self.send(topics::LANES, partition, key, payload, Tag::Progress)?;
         self.progress_records += 1;
         Ok(())
@@ -161,12 +174,12 @@ impl Outbox {
         key: &[u8],
         payload: &[u8],
         tag: Tag,
-    ) -> Result<(), KafkaError> {
+    ) -> Result<(), Undelivered> {
         let record = BaseRecord::with_opaque_to(topic, tag.to_bits())
             .partition(i32::from(partition))
             .key(key)
             .payload(payload);
-        self.client.send(record).map_err(|(error, _)| error)?;
+        self.client.send(record).map_err(|(error, _)| self.undelivered(error))?;
         self.records += 1;
         self.bytes += (key.len() + payload.len()) as u64;
         Ok(())
@@ -181,7 +194,7 @@ impl Outbox {
         &mut self,
         wait: Duration,
         deliveries: &mut Vec<Delivery>,
-    ) -> Result<(), KafkaError> {
+    ) -> Result<(), Undelivered> {
         self.client.poll(wait);
         let mut reports = self.client.context().lock();
         let start = deliveries.len();
@@ -198,7 +211,13 @@ impl Outbox {
                 }
             }
         }
-        failure.map_or(Ok(()), Err)
+        failure.map_or(Ok(()), |source| Err(self.undelivered(source)))
+    }
+
+    /// The error of a record says only that the client is lost; the client says why.
+    fn undelivered(&self, source: KafkaError) -> Undelivered {
+        let reason = self.client.client().fatal_error().map(|(_, reason)| reason);
+        Undelivered { reason, source }
     }
 
     /// Returns how many records are on their way.

@@ -5,6 +5,7 @@ use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
 use roaming_service::backoff::Backoff;
+use roaming_service::health::Health;
 use roaming_service::kafka::{ClientError, KafkaSettings};
 use roaming_service::telemetry::chain;
 use roaming_sim::control::{ControlRecord, RunState};
@@ -29,6 +30,13 @@ const REST_WAIT: Duration = Duration::from_millis(10);
 /// How long lanes that are given up wait for what is on their way. Later than that they are left with
 /// what was recorded: the next owner repeats the rest.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long the broker may acknowledge nothing of what is on its way before the daemon is not ready.
+const SILENCE_MAX: Duration = Duration::from_secs(10);
+/// The part that holds readiness while records are not delivered.
+const HEALTH_DELIVERY: &str = "delivery";
+/// The part that holds readiness while the broker says nothing.
+const HEALTH_SILENCE: &str = "broker";
 
 /// What the other tasks tell the sender; in a bounded channel.
 #[derive(Debug)]
@@ -66,6 +74,8 @@ pub struct SenderParts {
     pub committed: Committed,
     /// Where it counts.
     pub metrics: ProducerMetrics,
+    /// Where it says what keeps it from sending.
+    pub health: Health,
     /// Where it shows how far lanes are.
     pub observer: Observer,
     /// Nothing is sent while this says `false`.
@@ -82,6 +92,8 @@ pub struct Sender {
     backoff: Backoff,
     refused: BTreeSet<String>,
     recorded: Instant,
+    /// When the broker acknowledged something, or owed nothing, last.
+    answered: Instant,
 }
 
 impl Sender {
@@ -103,6 +115,7 @@ impl Sender {
             backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(2)),
             refused: BTreeSet::new(),
             recorded: Instant::now(),
+            answered: Instant::now(),
         })
     }
 
@@ -134,12 +147,35 @@ impl Sender {
             false if self.wire.in_flight() > 0 || self.wire.is_held() => IDLE_WAIT,
             false => REST_WAIT,
         };
-        self.wire.settle(&mut self.fleet, wait)?;
+        let acknowledged = self.wire.settle(&mut self.fleet, wait)?;
+        self.watch_broker(acknowledged);
         if self.recorded.elapsed() >= PROGRESS_INTERVAL {
             self.recorded = Instant::now();
             self.record()?;
         }
         Ok(())
+    }
+
+    /// Says in `/readyz` whether the broker takes what is sent.
+    fn watch_broker(&mut self, acknowledged: usize) {
+        let health = &self.parts.health;
+        if acknowledged > 0 {
+            self.backoff.reset();
+            health.release(HEALTH_DELIVERY);
+            health.release(HEALTH_SILENCE);
+        }
+        if acknowledged > 0 || self.wire.in_flight() == 0 {
+            self.answered = Instant::now();
+        } else if self.answered.elapsed() > SILENCE_MAX {
+            let in_flight = self.wire.in_flight();
+            health.hold(
+                HEALTH_SILENCE,
+                format!(
+                    "{in_flight} records are on their way and the broker has acknowledged none for over {} s; they are sent as soon as it is back",
+                    SILENCE_MAX.as_secs()
+                ),
+            );
+        }
     }
 
     /// Gives every lane its turn; says whether any moved.
@@ -183,7 +219,6 @@ impl Sender {
         }
         self.fleet.release(&ended);
         self.show();
-        self.backoff.reset();
         Ok(())
     }
 
@@ -297,7 +332,9 @@ impl Sender {
     fn recover(&mut self, failure: &WireError) -> Result<(), ClientError> {
         let pause = self.backoff.pause();
         self.parts.metrics.delivery_failures.inc();
-        warn!(error = chain(failure), ?pause, "client given up, its lanes resume");
+        let reason = chain(failure);
+        warn!(error = reason, ?pause, "client given up, its lanes resume");
+        self.parts.health.hold(HEALTH_DELIVERY, reason);
         self.wire.reopen(&self.parts.settings)?;
         self.fleet.restart();
         std::thread::sleep(pause);

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use rdkafka::error::KafkaError;
 use roaming_events::SimTime;
 use roaming_service::kafka::{ClientError, KafkaSettings};
 use roaming_sim::control::Speed;
@@ -12,7 +11,7 @@ use crate::fleet::{Fleet, OwnedLane, Run};
 use crate::flow::FlowControl;
 use crate::lane::{AcknowledgementError, Step};
 use crate::metrics::ProducerMetrics;
-use crate::outbox::{Delivery, Outbox, Slot, Tag};
+use crate::outbox::{Delivery, Outbox, Slot, Tag, Undelivered};
 use crate::watch::Committed;
 
 /// How many events a lane sends before the next one has its turn.
@@ -76,8 +75,8 @@ pub enum Turn {
 #[non_exhaustive]
 pub enum WireError {
     /// A record was not delivered, or not taken.
-    #[error("a record was not delivered")]
-    Delivery(#[from] KafkaError),
+    #[error(transparent)]
+    Delivery(#[from] Undelivered),
     /// The reports do not add up.
     #[error("delivery reports are out of order")]
     Order(#[from] AcknowledgementError),
@@ -210,11 +209,12 @@ impl Wire {
         Ok(())
     }
 
-    /// Waits for what the broker and the consumers say, and tells the lanes.
+    /// Waits for what the broker and the consumers say, and tells the lanes; returns how many records the
+    /// broker acknowledged.
     ///
     /// # Errors
     /// As [`drive`](Self::drive).
-    pub fn settle(&mut self, fleet: &mut Fleet, wait: Duration) -> Result<(), WireError> {
+    pub fn settle(&mut self, fleet: &mut Fleet, wait: Duration) -> Result<usize, WireError> {
         self.deliveries.clear();
         let polled = self.outbox.poll(wait, &mut self.deliveries);
         let (mut events, mut bytes, mut order) = (0, 0, Ok(()));
@@ -241,7 +241,8 @@ impl Wire {
         let flow = &mut self.flow;
         self.committed.for_each(|partition, offset| flow.committed(partition, offset));
         order?;
-        Ok(polled?)
+        polled?;
+        Ok(self.deliveries.len())
     }
 
     /// Returns how many records are on their way.

@@ -239,6 +239,13 @@ pub enum ClientError {
     },
 }
 
+impl ClientError {
+    /// Whether the broker refuses this very client: waiting does not mend that, a person does.
+    pub fn is_denial(&self) -> bool {
+        matches!(self, Self::Denied { .. })
+    }
+}
+
 /// A client context that sends what the library says to `tracing`; for clients without callbacks.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LogContext;

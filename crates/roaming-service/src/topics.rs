@@ -1,11 +1,13 @@
 //! The topics: their names, what they keep, and how they come to be.
 
+mod admin;
+
 use std::future::Future;
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+
+pub use admin::KafkaAdmin;
 
 use crate::kafka::{ClientError, KafkaSettings, LogContext, REACH_TIMEOUT};
 
@@ -77,99 +79,6 @@ pub trait TopicAdmin {
     ) -> impl Future<Output = Result<Vec<&'static str>, Self::Error>> + Send;
 }
 
-/// Topic administration of Apache Kafka.
-pub struct KafkaAdmin {
-    client: AdminClient<DefaultClientContext>,
-    settings: KafkaSettings,
-}
-
-impl KafkaAdmin {
-    /// Makes an administrator; nothing is asked yet.
-    ///
-    /// # Errors
-    /// Fails where the client library refuses the settings.
-    pub fn try_new(settings: &KafkaSettings) -> Result<Self, ClientError> {
-        let client = settings
-            .admin()
-            .create()
-            .map_err(|source| settings.explain("create a client", source))?;
-        Ok(Self { client, settings: settings.clone() })
-    }
-
-    /// Replicas that this cluster can hold, up to the three that survive the loss of one.
-    fn replication(&self) -> Result<i32, ClientError> {
-        let metadata = self
-            .client
-            .inner()
-            .fetch_metadata(None, REACH_TIMEOUT)
-            .map_err(|source| self.settings.explain("read metadata", source))?;
-        Ok(i32::try_from(metadata.brokers().len()).unwrap_or(i32::MAX).clamp(1, 3))
-    }
-}
-
-impl TopicAdmin for KafkaAdmin {
-    type Error = TopicError;
-
-    async fn ensure(&self, topics: &[TopicSpec]) -> Result<Vec<&'static str>, TopicError> {
-        let replication = self.replication()?;
-        let wanted: Vec<NewTopic<'_>> =
-            topics.iter().map(|spec| new_topic(spec, replication)).collect();
-        let options = AdminOptions::new().operation_timeout(Some(REACH_TIMEOUT));
-        let results = self
-            .client
-            .create_topics(&wanted, &options)
-            .await
-            .map_err(|source| self.settings.explain("create topics", source))?;
-        let mut created = Vec::new();
-        for result in results {
-            let (name, code) = match result {
-                Ok(name) => (name, None),
-                Err((name, code)) => (name, Some(code)),
-            };
-            let Some(spec) = topics.iter().find(|spec| spec.name == name) else { continue };
-            match code {
-                None => created.push(spec.name),
-                Some(RDKafkaErrorCode::TopicAlreadyExists) => {
-                    check_partitions(&self.settings, spec)?;
-                }
-                Some(code) => {
-                    return Err(TopicError::Create { topic: spec.name, source: code });
-                }
-            }
-        }
-        Ok(created)
-    }
-}
-
-/// The safe settings of a topic: no unclean election, and no acknowledgement by one replica alone where
-/// three hold the data.
-fn new_topic(spec: &TopicSpec, replication: i32) -> NewTopic<'static> {
-    let replicas = TopicReplication::Fixed(replication);
-    let topic = NewTopic::new(spec.name, i32::from(spec.partitions), replicas)
-        .set("min.insync.replicas", if replication >= 3 { "2" } else { "1" })
-        .set("unclean.leader.election.enable", "false");
-    match spec.cleanup {
-        Cleanup::Delete => topic.set("cleanup.policy", "delete"),
-        Cleanup::Compact => topic
-            .set("cleanup.policy", "compact")
-            .set("min.cleanable.dirty.ratio", "0.1")
-            .set("segment.ms", "600000")
-            .set("max.compaction.lag.ms", "600000"),
-    }
-}
-
-/// Checks that a topic exists with at least the partitions that it must have.
-///
-/// # Errors
-/// Fails where it does not, or no broker answers. Blocks for at most [`REACH_TIMEOUT`].
-pub fn check_partitions(settings: &KafkaSettings, spec: &TopicSpec) -> Result<(), TopicError> {
-    let found = partitions(settings, spec.name)?;
-    if found < spec.partitions {
-        return Err(TopicError::TooFew { topic: spec.name, found, wanted: spec.partitions });
-    }
-    Ok(())
-}
-
 /// Returns how many partitions a topic has.
 ///
 /// # Errors
@@ -196,6 +105,14 @@ pub(crate) fn partitions_seen_by<C: Consumer<LogContext>>(
         Some(found) if found.error().is_none() && !found.partitions().is_empty() => {
             Ok(found.partitions().len() as u16)
         }
+        // Who may not even know of a topic is told so, not that it does not exist.
+        Some(found)
+            if found.error().map(RDKafkaErrorCode::from)
+                == Some(RDKafkaErrorCode::TopicAuthorizationFailed) =>
+        {
+            let source = KafkaError::MetadataFetch(RDKafkaErrorCode::TopicAuthorizationFailed);
+            Err(settings.explain("read metadata", source))
+        }
         _ => Err(ClientError::UnknownTopic { topic: topic.to_owned() }),
     }
 }
@@ -216,6 +133,20 @@ pub enum TopicError {
         /// The partitions that it must have.
         wanted: u16,
     },
+    /// A topic has a setting that the platform's promises do not rest on.
+    #[error("topic {topic} has {setting}={found} and must have {wanted}; {remedy}")]
+    Setting {
+        /// The topic.
+        topic: &'static str,
+        /// The setting, by its name in Kafka.
+        setting: &'static str,
+        /// Its value.
+        found: String,
+        /// The values that are safe.
+        wanted: String,
+        /// What to do.
+        remedy: String,
+    },
     /// The broker refused to create a topic.
     #[error("topic {topic} could not be created")]
     Create {
@@ -227,6 +158,19 @@ pub enum TopicError {
     /// The client could not ask.
     #[error(transparent)]
     Client(#[from] ClientError),
+}
+
+impl TopicError {
+    /// Returns the topic that it is about; empty where it is about none.
+    pub fn topic(&self) -> &str {
+        match self {
+            Self::TooFew { topic, .. }
+            | Self::Setting { topic, .. }
+            | Self::Create { topic, .. } => topic,
+            Self::Client(ClientError::UnknownTopic { topic }) => topic,
+            Self::Client(_) => "",
+        }
+    }
 }
 
 #[cfg(test)]
@@ -243,12 +187,5 @@ mod tests {
             [SCENARIOS, LANES]
         );
         assert_eq!((topics[0].partitions, topics[2].partitions), (12, 6));
-    }
-
-    #[test]
-    fn three_replicas_need_two_to_acknowledge() {
-        let topic = new_topic(&all(1, 1)[0], 3);
-        assert!(topic.config.contains(&("min.insync.replicas", "2")));
-        assert!(new_topic(&all(1, 1)[0], 1).config.contains(&("min.insync.replicas", "1")));
     }
 }

@@ -4,6 +4,7 @@ use std::io::Write;
 
 use roaming_service::control;
 use roaming_service::kafka::{ClientError, KafkaSettings};
+use roaming_service::telemetry::chain;
 use roaming_service::topics::{self, KafkaAdmin, TopicAdmin};
 
 use super::CommandError;
@@ -38,18 +39,29 @@ pub async fn create(
     writeln!(out, "log {token}").map_err(CommandError::Output)
 }
 
-/// Checks that all topics are there with their partitions, and the log's token.
+/// Checks that all topics are there with their partitions and safe settings, and the log's token; says all
+/// that is wrong.
 ///
 /// # Errors
-/// Fails at the first thing that is missing.
+/// Fails where anything is.
 pub async fn check(
     settings: &KafkaSettings,
     args: TopicsArgs,
     out: &mut impl Write,
 ) -> Result<(), CommandError> {
-    for topic in topics::all(args.events_partitions, args.lanes_partitions) {
-        topics::check_partitions(settings, &topic)?;
-        writeln!(out, "{}: fine", topic.name).map_err(CommandError::Output)?;
+    let wanted = topics::all(args.events_partitions, args.lanes_partitions);
+    let faults = KafkaAdmin::try_new(settings)?.inspect(&wanted).await?;
+    for topic in &wanted {
+        let of_topic: Vec<_> = faults.iter().filter(|fault| fault.topic() == topic.name).collect();
+        if of_topic.is_empty() {
+            writeln!(out, "{}: fine", topic.name).map_err(CommandError::Output)?;
+        }
+        for fault in of_topic {
+            writeln!(out, "{}: {}", topic.name, chain(fault)).map_err(CommandError::Output)?;
+        }
+    }
+    if !faults.is_empty() {
+        return Err(CommandError::Topics { faults: faults.len() });
     }
     let token = control::read(settings).await?.token.ok_or(ClientError::NoToken)?;
     writeln!(out, "log {token}").map_err(CommandError::Output)

@@ -1,0 +1,214 @@
+//! Topic administration of Apache Kafka.
+
+use std::fmt;
+
+use rdkafka::admin::{
+    AdminClient, AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication,
+};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::error::RDKafkaErrorCode;
+
+use super::{Cleanup, TopicAdmin, TopicError, TopicSpec, partitions};
+use crate::kafka::{ClientError, KafkaSettings, REACH_TIMEOUT};
+
+/// The largest batch that the clients send, in octets: librdkafka's `message.max.bytes`. A topic that takes
+/// less would refuse a full one, again and again.
+const BATCH_OCTETS_MAX: u64 = 1_000_000;
+
+/// Topic administration of Apache Kafka.
+pub struct KafkaAdmin {
+    client: AdminClient<DefaultClientContext>,
+    settings: KafkaSettings,
+}
+
+impl KafkaAdmin {
+    /// Makes an administrator; nothing is asked yet.
+    ///
+    /// # Errors
+    /// Fails where the client library refuses the settings.
+    pub fn try_new(settings: &KafkaSettings) -> Result<Self, ClientError> {
+        let client = settings
+            .admin()
+            .create()
+            .map_err(|source| settings.explain("create a client", source))?;
+        Ok(Self { client, settings: settings.clone() })
+    }
+
+    /// Looks at topics and returns all that is wrong with them: missing, too few partitions, unsafe settings.
+    ///
+    /// # Errors
+    /// Fails where no broker answers, or it does not let this client see the settings.
+    pub async fn inspect(&self, topics: &[TopicSpec]) -> Result<Vec<TopicError>, ClientError> {
+        let replication = self.replication()?;
+        let mut faults = Vec::new();
+        let mut present = Vec::new();
+        for spec in topics {
+            match partitions(&self.settings, spec.name) {
+                Ok(found) => {
+                    faults.extend(check_partitions(spec, found).err());
+                    present.push(spec);
+                }
+                Err(error @ ClientError::UnknownTopic { .. }) => faults.push(error.into()),
+                Err(error) => return Err(error),
+            }
+        }
+        if present.is_empty() {
+            return Ok(faults);
+        }
+        let resources: Vec<_> =
+            present.iter().map(|spec| ResourceSpecifier::Topic(spec.name)).collect();
+        let options = AdminOptions::new().request_timeout(Some(REACH_TIMEOUT));
+        let described = self
+            .client
+            .describe_configs(&resources, &options)
+            .await
+            .map_err(|source| self.settings.explain("read the settings of topics", source))?;
+        for (spec, described) in present.into_iter().zip(described) {
+            let resource = described.map_err(|code| {
+                let source = rdkafka::error::KafkaError::AdminOp(code);
+                self.settings.explain("read the settings of topics", source)
+            })?;
+            faults.extend(unsafe_settings(spec, replication, &resource));
+        }
+        Ok(faults)
+    }
+
+    /// Replicas that this cluster can hold, up to the three that survive the loss of one.
+    fn replication(&self) -> Result<i32, ClientError> {
+        let metadata = self
+            .client
+            .inner()
+            .fetch_metadata(None, REACH_TIMEOUT)
+            .map_err(|source| self.settings.explain("read metadata", source))?;
+        Ok(i32::try_from(metadata.brokers().len()).unwrap_or(i32::MAX).clamp(1, 3))
+    }
+}
+
+impl TopicAdmin for KafkaAdmin {
+    type Error = TopicError;
+
+    async fn ensure(&self, topics: &[TopicSpec]) -> Result<Vec<&'static str>, TopicError> {
+        let replication = self.replication()?;
+        let wanted: Vec<NewTopic<'_>> =
+            topics.iter().map(|spec| new_topic(spec, replication)).collect();
+        let options = AdminOptions::new().operation_timeout(Some(REACH_TIMEOUT));
+        let results = self
+            .client
+            .create_topics(&wanted, &options)
+            .await
+            .map_err(|source| self.settings.explain("create topics", source))?;
+        let mut created = Vec::new();
+        for result in results {
+            let (name, code) = match result {
+                Ok(name) => (name, None),
+                Err((name, code)) => (name, Some(code)),
+            };
+            let Some(spec) = topics.iter().find(|spec| spec.name == name) else { continue };
+            match code {
+                None => created.push(spec.name),
+                Some(RDKafkaErrorCode::TopicAlreadyExists) => {
+                    check_partitions(spec, partitions(&self.settings, spec.name)?)?;
+                }
+                Some(code) => {
+                    return Err(TopicError::Create { topic: spec.name, source: code });
+                }
+            }
+        }
+        Ok(created)
+    }
+}
+
+/// The safe settings of a topic: no unclean election, and no acknowledgement by one replica alone where
+/// three hold the data.
+fn new_topic(spec: &TopicSpec, replication: i32) -> NewTopic<'static> {
+    let replicas = TopicReplication::Fixed(replication);
+    let topic = NewTopic::new(spec.name, i32::from(spec.partitions), replicas)
+        .set("min.insync.replicas", if replication >= 3 { "2" } else { "1" })
+        .set("unclean.leader.election.enable", "false");
+    match spec.cleanup {
+        Cleanup::Delete => topic.set("cleanup.policy", "delete"),
+        Cleanup::Compact => topic
+            .set("cleanup.policy", "compact")
+            .set("min.cleanable.dirty.ratio", "0.1")
+            .set("segment.ms", "600000")
+            .set("max.compaction.lag.ms", "600000"),
+    }
+}
+
+/// Returns the settings of a topic that differ from what the platform's promises rest on.
+fn unsafe_settings(
+    spec: &TopicSpec,
+    replication: i32,
+    resource: &ConfigResource,
+) -> Vec<TopicError> {
+    let cleanup = match spec.cleanup {
+        Cleanup::Delete => "delete",
+        Cleanup::Compact => "compact",
+    };
+    let rules = [
+        ("cleanup.policy", Safe::Exactly(cleanup)),
+        ("unclean.leader.election.enable", Safe::Exactly("false")),
+        ("min.insync.replicas", Safe::AtLeast(if replication >= 3 { 2 } else { 1 })),
+        ("max.message.bytes", Safe::AtLeast(BATCH_OCTETS_MAX)),
+    ];
+    let mut faults = Vec::new();
+    for (setting, safe) in rules {
+        // A broker that does not know a setting does not act on it.
+        let Some(entry) = resource.get(setting) else { continue };
+        let found = entry.value.clone().unwrap_or_default();
+        if !safe.holds(&found) {
+            let wanted = safe.to_string();
+            let remedy = format!(
+                "change it with kafka-configs.sh --alter --entity-type topics --entity-name {} --add-config {setting}=…",
+                spec.name
+            );
+            faults.push(TopicError::Setting { topic: spec.name, setting, found, wanted, remedy });
+        }
+    }
+    faults
+}
+
+/// The values of a setting that are safe.
+enum Safe {
+    Exactly(&'static str),
+    AtLeast(u64),
+}
+
+impl Safe {
+    fn holds(&self, found: &str) -> bool {
+        match self {
+            Self::Exactly(wanted) => found == *wanted,
+            Self::AtLeast(least) => found.parse::<u64>().is_ok_and(|found| found >= *least),
+        }
+    }
+}
+
+impl fmt::Display for Safe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exactly(wanted) => f.write_str(wanted),
+            Self::AtLeast(least) => write!(f, "{least} or more"),
+        }
+    }
+}
+
+/// Checks that a topic has at least the partitions that it must have.
+fn check_partitions(spec: &TopicSpec, found: u16) -> Result<(), TopicError> {
+    if found < spec.partitions {
+        return Err(TopicError::TooFew { topic: spec.name, found, wanted: spec.partitions });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::topics::all;
+
+    #[test]
+    fn three_replicas_need_two_to_acknowledge() {
+        let topic = new_topic(&all(1, 1)[0], 3);
+        assert!(topic.config.contains(&("min.insync.replicas", "2")));
+        assert!(new_topic(&all(1, 1)[0], 1).config.contains(&("min.insync.replicas", "1")));
+    }
+}
