@@ -2,13 +2,13 @@
 # itself (scripts/setup), and does nothing where they are there.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint gen bench clean
+.PHONY: help setup demo services test lint gen bench clean
 
 # Arguments for the program that a goal runs, as in: make demo ARGS="--keep"
 ARGS ?=
 
 help: ## List what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo '  Arguments for the program: make demo ARGS="--keep"'
 
 setup: ## Install everything that building and testing need (Debian and Ubuntu; elsewhere a list)
@@ -17,6 +17,10 @@ setup: ## Install everything that building and testing need (Debian and Ubuntu; 
 demo: ## Run producer, consumer and live page in one process, and prove the result
 	@scripts/setup build
 	cargo run --locked --release --package roaming-lab -- $(ARGS)
+
+services: ## Start Apache Kafka and PostgreSQL to play with, until Ctrl-C
+	@scripts/setup build test
+	@scripts/services up
 
 test: lint ## Check everything and run all tests
 	cargo xtask test

@@ -29,6 +29,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "roaming-store",
         ],
     ),
+    ("roaming-testbed", &["roaming-events", "roaming-testkit"]),
     ("roaming-testkit", &["roaming-analytics", "roaming-events", "roaming-sim"]),
     ("xtask", &["roaming-events"]),
 ];

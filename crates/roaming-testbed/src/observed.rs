@@ -1,0 +1,45 @@
+//! How far a run is, as the page shows it to everybody.
+
+use anyhow::{Context, Result};
+use serde::Deserialize;
+
+use crate::Daemon;
+
+/// A run as a consumer's `/api/runs` shows it, read from the store.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Observed {
+    /// Its name.
+    pub name: String,
+    /// What is the case: `waiting`, `running`, `paused`, `stopped` or `finished`.
+    pub phase: String,
+    /// Events counted.
+    pub events: u64,
+    /// Numbered records that had been counted before.
+    pub duplicates: u64,
+    /// Lanes that are finished.
+    pub lanes_finished: usize,
+    /// The share of its simulated time up to which everything is counted, 0 to 1.
+    pub progress: f64,
+}
+
+impl Observed {
+    /// Returns how far it is, in thousandths of the `total` of its events.
+    pub fn permille(&self, total: u64) -> u64 {
+        self.events * 1000 / total.max(1)
+    }
+}
+
+#[derive(Deserialize)]
+struct Page {
+    runs: Vec<Observed>,
+}
+
+/// Asks a consumer for a run; `None` where its store does not know it yet.
+///
+/// # Errors
+/// Fails where the consumer does not answer.
+pub fn run(consumer: &mut Daemon, name: &str) -> Result<Option<Observed>> {
+    let text = consumer.get("/api/runs")?;
+    let page: Page = serde_json::from_str(&text).context("/api/runs cannot be read")?;
+    Ok(page.runs.into_iter().find(|run| run.name == name))
+}

@@ -1,0 +1,138 @@
+//! One platform: services of its own, the topics, and what is started on them.
+
+use std::io::BufReader;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use crate::services::{Kafka, KafkaOptions, Postgres};
+use anyhow::{Context, Result, ensure};
+use tempfile::TempDir;
+
+use crate::topic::{self, TopicEvents};
+use crate::{Daemon, binaries};
+
+/// Apache Kafka and a database of PostgreSQL, with the topics made; all gone when dropped.
+pub struct Platform {
+    /// The brokers.
+    pub kafka: Kafka,
+    /// Where the consumers store.
+    pub dsn: String,
+    folder: TempDir,
+}
+
+impl Platform {
+    /// Starts Kafka, makes a database on `postgres` and the topics.
+    ///
+    /// # Errors
+    /// Fails where one of them cannot be had.
+    pub fn start(postgres: &Postgres, kafka: &KafkaOptions) -> Result<Self> {
+        let platform = Self {
+            kafka: Kafka::start(kafka),
+            dsn: postgres.create_database(),
+            folder: TempDir::with_prefix("roaming-").context("no folder for logs")?,
+        };
+        platform.producer_command(&["topics", "create"])?;
+        Ok(platform)
+    }
+
+    /// Starts a producer.
+    ///
+    /// # Errors
+    /// Fails where it cannot be started.
+    pub fn producer(&self, name: &str) -> Result<Daemon> {
+        let mut command = self.command("roaming-producer")?;
+        command.args(["run", "--listen", "127.0.0.1:0"]);
+        Daemon::start(name, command, self.folder())
+    }
+
+    /// Starts a consumer.
+    ///
+    /// # Errors
+    /// As [`producer`](Self::producer).
+    pub fn consumer(&self, name: &str) -> Result<Daemon> {
+        let mut command = self.command("roaming-consumer")?;
+        command.args(["run", "--listen", "127.0.0.1:0"]);
+        Daemon::start(name, command, self.folder())
+    }
+
+    /// Runs a command of the producer to its end and returns what it printed.
+    ///
+    /// # Errors
+    /// Fails where its status is not 0, with what it said.
+    pub fn producer_command(&self, arguments: &[&str]) -> Result<String> {
+        successful(self.command("roaming-producer")?.args(arguments))
+    }
+
+    /// The same for the consumer.
+    ///
+    /// # Errors
+    /// As [`producer_command`](Self::producer_command).
+    pub fn consumer_command(&self, arguments: &[&str]) -> Result<String> {
+        successful(self.command("roaming-consumer")?.args(arguments))
+    }
+
+    /// Returns a command of the product that knows where the services are.
+    ///
+    /// # Errors
+    /// Fails where the binaries cannot be built.
+    pub fn command(&self, program: &str) -> Result<Command> {
+        let mut command = Command::new(binaries::path(program)?);
+        // What the person who runs the tests has set is not for the programs under test.
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("ROAMING_") {
+                command.env_remove(name);
+            }
+        }
+        command
+            .env("BOOTSTRAP_SERVERS", self.kafka.bootstrap_servers())
+            .env("POSTGRES_DSN", &self.dsn)
+            .current_dir(self.folder());
+        Ok(command)
+    }
+
+    /// Reads the events of a run from the topic and compares them, octet for octet, with what
+    /// `roaming-producer generate` prints for the same arguments.
+    ///
+    /// # Errors
+    /// Fails where they differ.
+    pub fn compare_with_generated(&self, run: &[&str]) -> Result<TopicEvents> {
+        let first = self.generated_key_prefix(run)?;
+        let lanes = TempDir::new_in(self.folder()).context("no folder for lanes")?;
+        let kcat = ["-b".to_owned(), self.kafka.bootstrap_servers()];
+        let events = topic::read(&kcat, &first, lanes.path())?;
+        let mut generate = self
+            .command("roaming-producer")?
+            .arg("generate")
+            .args(run)
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("generate cannot be started")?;
+        let output = generate.stdout.take().context("generate has no output")?;
+        events.compare(&mut BufReader::with_capacity(1 << 20, output))?;
+        let status = generate.wait()?;
+        ensure!(status.success(), "generate ended with {status}");
+        Ok(events)
+    }
+
+    /// What the ids of a run's events begin with.
+    fn generated_key_prefix(&self, run: &[&str]) -> Result<String> {
+        let mut arguments = vec!["generate"];
+        arguments.extend(run);
+        arguments.extend(["--lane", "0"]);
+        let events = self.producer_command(&arguments)?;
+        let id = events.split_once("\"id\":\"").context("lane 0 has no event")?.1;
+        Ok(id[..8].to_owned())
+    }
+
+    fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+}
+
+fn successful(command: &mut Command) -> Result<String> {
+    let Output { status, stdout, stderr } =
+        command.stdin(Stdio::null()).output().context("it cannot be started")?;
+    let said = String::from_utf8_lossy(&stderr);
+    ensure!(status.success(), "{command:?} ended with {status}: {said}");
+    String::from_utf8(stdout).context("it printed no text")
+}

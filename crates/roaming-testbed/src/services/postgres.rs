@@ -1,0 +1,122 @@
+//! A PostgreSQL.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use super::process::{Server, run, script};
+
+/// How long the server may take to end.
+const STOP_LIMIT: Duration = Duration::from_mins(1);
+/// The superuser, who is the only user at first, and his password, both as in the script.
+const SUPERUSER: &str = "postgres:roaming";
+
+/// What kind of server is wanted.
+#[derive(Clone, Debug, Default)]
+pub struct PostgresOptions {
+    /// Lines of `postgresql.conf` that come after, and so before, those of the script.
+    pub settings: String,
+}
+
+/// A server; it is gone when dropped.
+pub struct Postgres {
+    server: Mutex<Option<Server>>,
+    port: u16,
+    databases: AtomicU32,
+    // Dropped last: the server writes into it.
+    folder: TempDir,
+}
+
+impl Postgres {
+    /// Returns the server that all tests of this process share, each with databases of its own. It is
+    /// stopped when the process ends.
+    #[track_caller]
+    pub fn shared() -> &'static Self {
+        static SHARED: OnceLock<Postgres> = OnceLock::new();
+        SHARED.get_or_init(|| Self::start(&PostgresOptions::default()))
+    }
+
+    /// Starts a server and waits until it serves.
+    #[track_caller]
+    pub fn start(options: &PostgresOptions) -> Self {
+        let folder = TempDir::with_prefix("roaming-postgres-").expect("a folder");
+        let dir = folder.path();
+        let settings = dir.join("further.conf");
+        fs::write(&settings, &options.settings).expect("the settings can be written");
+        run(script("postgres").arg(dir).arg(&settings));
+        let port = fs::read_to_string(dir.join("port")).expect("a port");
+        let postgres = Self {
+            server: Mutex::default(),
+            port: port.trim().parse().expect("a port"),
+            databases: AtomicU32::default(),
+            folder,
+        };
+        postgres.start_again();
+        postgres
+    }
+
+    /// Returns the DSN of the database `postgres`, for its superuser.
+    pub fn dsn(&self) -> String {
+        self.dsn_of("postgres")
+    }
+
+    /// Returns the DSN of a database, for the superuser.
+    pub fn dsn_of(&self, database: &str) -> String {
+        format!("postgres://{SUPERUSER}@127.0.0.1:{}/{database}", self.port)
+    }
+
+    /// Makes a database that is empty and returns its DSN, for the superuser.
+    #[track_caller]
+    pub fn create_database(&self) -> String {
+        let number = self.databases.fetch_add(1, Ordering::Relaxed);
+        let name = format!("test_{number}");
+        self.sql("postgres", &format!("CREATE DATABASE {name}"));
+        self.dsn_of(&name)
+    }
+
+    /// Runs statements as the superuser and returns what they print: rows, their columns separated by `|`.
+    #[track_caller]
+    pub fn sql(&self, database: &str, statements: &str) -> String {
+        run(Command::new("psql")
+            .args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align"])
+            .args(["--set", "ON_ERROR_STOP=1", "--command", statements])
+            .arg(self.dsn_of(database)))
+    }
+
+    /// Ends the server: its connections are cut, and what is committed stays.
+    #[track_caller]
+    pub fn stop(&self) {
+        let server = self.server().take().expect("the server runs");
+        // The fast shutdown.
+        server.signal("INT");
+        server.wait(STOP_LIMIT);
+    }
+
+    /// Starts the server again, on the same port and data.
+    #[track_caller]
+    pub fn start_again(&self) {
+        let mut server = self.server();
+        assert!(server.is_none(), "the server runs");
+        let dir = self.folder.path();
+        *server = Some(Server::start(
+            script("postgres-server").arg(dir),
+            &dir.join("pid"),
+            &dir.join("log"),
+            "ready to accept connections",
+        ));
+    }
+
+    /// Returns the folder of the server: a place for files that go with it.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    fn server(&self) -> MutexGuard<'_, Option<Server>> {
+        self.server.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,10 @@
+//! Processes die in the middle of a run.
+
+use roaming_testbed::trial;
+
+#[test]
+fn a_killed_producer_and_a_killed_consumer_lose_and_repeat_nothing() -> anyhow::Result<()> {
+    let trial = trial::run(1)?;
+    println!("{trial:?}");
+    Ok(())
+}

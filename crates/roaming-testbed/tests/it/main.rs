@@ -1,0 +1,4 @@
+//! The built binaries on Apache Kafka and PostgreSQL.
+
+mod deaths;
+mod services;

@@ -1,0 +1,86 @@
+//! The services themselves: they keep what they hold, and leave nothing behind.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use roaming_testbed::services::{Kafka, KafkaOptions, Postgres, PostgresOptions};
+use roaming_testbed::wait::wait_until;
+
+fn kcat(kafka: &Kafka, arguments: &[&str], input: &str) -> Result<String> {
+    let script = format!(
+        "printf '%s' '{input}' | kcat -b {} {}",
+        kafka.bootstrap_servers(),
+        arguments.join(" ")
+    );
+    let output = Command::new("sh").args(["-c", &script]).output()?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+#[test]
+fn a_node_that_is_killed_and_started_again_keeps_what_it_acknowledged() -> Result<()> {
+    let kafka = Kafka::start(&KafkaOptions::default());
+    let topic = ["--create", "--topic", "kept", "--partitions", "1", "--replication-factor", "1"];
+    kafka.tool("org.apache.kafka.tools.TopicCommand", &topic);
+    kcat(&kafka, &["-P", "-t", "kept", "-X", "acks=all"], "something")?;
+    kafka.node(0).kill();
+    kafka.node(0).start();
+    ensure!(kcat(&kafka, &["-C", "-t", "kept", "-e", "-q"], "")?.contains("something"));
+    let folder = kafka.folder().to_owned();
+    drop(kafka);
+    ensure!(!folder.exists(), "the folder is left");
+    ensure!(processes_that_mention(&folder)? == 0, "a process is left");
+    Ok(())
+}
+
+#[test]
+fn three_nodes_are_one_cluster() {
+    let kafka = Kafka::start(&KafkaOptions { nodes: 3, ..KafkaOptions::default() });
+    let topic = ["--create", "--topic", "three", "--partitions", "3", "--replication-factor", "3"];
+    kafka.tool("org.apache.kafka.tools.TopicCommand", &topic);
+    let described =
+        kafka.tool("org.apache.kafka.tools.TopicCommand", &["--describe", "--topic", "three"]);
+    assert!(described.contains("ReplicationFactor: 3"), "{described}");
+}
+
+#[test]
+fn a_database_outlives_a_restart_of_its_server() {
+    let postgres = Postgres::start(&PostgresOptions::default());
+    let dsn = postgres.create_database();
+    let database = dsn.rsplit('/').next().expect("a name");
+    postgres.sql(database, "CREATE TABLE kept AS SELECT 42 AS answer");
+    postgres.stop();
+    postgres.start_again();
+    assert_eq!(postgres.sql(database, "SELECT answer FROM kept").trim(), "42");
+}
+
+#[test]
+fn nothing_is_left_of_what_hung_on_a_process_that_was_killed() -> Result<()> {
+    let folder = tempfile::TempDir::with_prefix("roaming-postgres-")?;
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../scripts/services");
+    let prepared = Command::new(script).arg("postgres").arg(folder.path()).status()?;
+    ensure!(prepared.success(), "not prepared");
+    // The shell holds the pipe, as a test process would.
+    let holder = format!("sleep 1000 | {script} postgres-server {}", folder.path().display());
+    let mut holder =
+        Command::new("setsid").args(["sh", "-c", &holder]).stdin(Stdio::null()).spawn()?;
+    let started = || Ok(processes_that_mention(folder.path())? > 2);
+    wait_until("the server", Duration::from_secs(30), started)?;
+    let sleeper =
+        Command::new("pkill").args(["-KILL", "-s", &holder.id().to_string(), "sleep"]).status()?;
+    ensure!(sleeper.success(), "the holder of the pipe is not there");
+    wait_until("its end", Duration::from_secs(10), || {
+        Ok(processes_that_mention(folder.path())? == 0)
+    })?;
+    holder.wait()?;
+    Ok(())
+}
+
+/// How many processes have a path on their command line.
+fn processes_that_mention(path: &Path) -> Result<usize> {
+    let path = path.to_str().context("a path that is text")?;
+    let output = Command::new("pgrep").args(["--full", "--count", path]).output()?;
+    Ok(String::from_utf8(output.stdout)?.trim().parse()?)
+}
