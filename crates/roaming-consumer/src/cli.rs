@@ -12,7 +12,7 @@ use roaming_service::Exit;
 use roaming_service::kafka::{KafkaArgs, SecurityError};
 use roaming_service::shutdown::stop_on_signal;
 use roaming_service::telemetry::{TelemetryArgs, chain};
-use roaming_store::{RunRow, SqliteStore, Store, StoreError};
+use roaming_store::{PostgresOptions, PostgresStore, RunRow, SqliteStore, Store, StoreError};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
@@ -47,6 +47,24 @@ struct StoreArgs {
     /// File of the store
     #[arg(long, env = "ROAMING_STORE", default_value = "roaming.db")]
     store: PathBuf,
+    /// Database of the store, in place of a file: `postgres://role:password@host:5432/database`
+    #[arg(long, env = "POSTGRES_DSN", hide_env_values = true)]
+    postgres_dsn: Option<String>,
+}
+
+/// Where the store is.
+enum Place<'a> {
+    File(&'a Path),
+    Postgres(PostgresOptions),
+}
+
+impl StoreArgs {
+    fn place(&self) -> Result<Place<'_>, StoreError> {
+        match &self.postgres_dsn {
+            Some(dsn) => Ok(Place::Postgres(dsn.parse()?)),
+            None => Ok(Place::File(&self.store)),
+        }
+    }
 }
 
 #[derive(Clone, Debug, Args)]
@@ -108,7 +126,7 @@ impl Cli {
             None => daemon(&self.run).await,
             Some(Command::Run(run)) => daemon(&run).await,
             Some(Command::Verify(args)) => print_balance(&args).await,
-            Some(Command::Runs(args)) => print_runs(&args.store).await,
+            Some(Command::Runs(args)) => print_runs(&args).await,
         }
     }
 }
@@ -129,7 +147,18 @@ async fn consume(args: &RunArgs) -> Result<(), ConsumerError> {
     stop_on_signal(stop.clone()).map_err(ConsumerError::Thread)?;
     let config = args.config()?;
     config.validate()?;
-    let store = SqliteStore::open(&args.store.store).await?;
+    match args.store.place()? {
+        Place::File(path) => count(config, SqliteStore::open(path).await?, stop).await,
+        // A server that is away is waited for, like the broker, once readiness can say so.
+        Place::Postgres(options) => count(config, PostgresStore::new(options), stop).await,
+    }
+}
+
+async fn count(
+    config: Config,
+    store: impl Store + Clone,
+    stop: CancellationToken,
+) -> Result<(), ConsumerError> {
     let result = match App::build(config, store.clone()).await {
         Ok(app) => app.run(stop).await,
         Err(error) => Err(error),
@@ -139,7 +168,7 @@ async fn consume(args: &RunArgs) -> Result<(), ConsumerError> {
 }
 
 async fn print_balance(args: &VerifyArgs) -> Exit {
-    match balance(&args.store.store, &args.run).await {
+    match balance(args).await {
         Ok((sheet, exit)) => print(&sheet, exit),
         Err(error) => {
             let exit = match &error {
@@ -152,8 +181,16 @@ async fn print_balance(args: &VerifyArgs) -> Exit {
     }
 }
 
-async fn balance(path: &Path, name: &str) -> Result<(String, Exit), VerifyError> {
-    let store = SqliteStore::open_existing(path).await?;
+async fn balance(args: &VerifyArgs) -> Result<(String, Exit), VerifyError> {
+    match args.store.place()? {
+        Place::File(path) => balance_in(SqliteStore::open_existing(path).await?, &args.run).await,
+        Place::Postgres(options) => {
+            balance_in(PostgresStore::open_existing(options).await?, &args.run).await
+        }
+    }
+}
+
+async fn balance_in(store: impl Store, name: &str) -> Result<(String, Exit), VerifyError> {
     let result = async {
         let run = find_run(&store, name).await?;
         let verification = verify(&store, &run).await?;
@@ -166,15 +203,21 @@ async fn balance(path: &Path, name: &str) -> Result<(String, Exit), VerifyError>
     Ok((format!("run {} ({})\n{verification}", run.name, run.run), exit))
 }
 
-async fn print_runs(path: &Path) -> Exit {
-    match runs(path).await {
+async fn print_runs(args: &StoreArgs) -> Exit {
+    match runs(args).await {
         Ok(list) => print(&list, Exit::Done),
         Err(error) => failed(&error, store_exit(&error)),
     }
 }
 
-async fn runs(path: &Path) -> Result<String, StoreError> {
-    let store = SqliteStore::open_existing(path).await?;
+async fn runs(args: &StoreArgs) -> Result<String, StoreError> {
+    match args.place()? {
+        Place::File(path) => runs_in(SqliteStore::open_existing(path).await?).await,
+        Place::Postgres(options) => runs_in(PostgresStore::open_existing(options).await?).await,
+    }
+}
+
+async fn runs_in(store: impl Store) -> Result<String, StoreError> {
     let list = list(&store).await;
     store.close().await;
     list
