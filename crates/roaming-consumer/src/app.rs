@@ -26,6 +26,24 @@ use crate::{Config, ConsumerError, ConsumerMetrics, page};
 const PAUSE_FIRST: Duration = Duration::from_millis(200);
 const PAUSE_LONGEST: Duration = Duration::from_secs(5);
 
+/// A consumer whose port is bound and whose store is not open yet: a taken port leaves no empty store behind.
+pub struct Bound {
+    config: Config,
+    server: HealthServer,
+}
+
+impl Bound {
+    /// Checks the settings and binds the port.
+    ///
+    /// # Errors
+    /// Fails where a setting cannot be used or the port is taken.
+    pub async fn bind(config: Config) -> Result<Self, ConsumerError> {
+        config.validate()?;
+        let server = HealthServer::bind(config.listen, "--listen or ROAMING_LISTEN").await?;
+        Ok(Self { config, server })
+    }
+}
+
 /// One consumer: its port is bound, its store is open, and nothing is read yet.
 pub struct App<S> {
     config: Config,
@@ -43,13 +61,17 @@ impl<S: Store> App<S> {
     /// # Errors
     /// Fails where a setting cannot be used or the port is taken.
     pub async fn build(config: Config, store: S) -> Result<Self, ConsumerError> {
-        config.validate()?;
-        let server = HealthServer::bind(config.listen, "--listen or ROAMING_LISTEN").await?;
+        Ok(Self::on(Bound::bind(config).await?, store))
+    }
+
+    /// Registers the metrics.
+    pub fn on(bound: Bound, store: S) -> Self {
+        let Bound { config, server } = bound;
         let registry = Registry::new();
         let metrics = ConsumerMetrics::register(&registry)
             .expect("the names of the metrics are distinct and the registry is new");
         info!(address = %server.address(), owner = config.owner, "page and metrics are served");
-        Ok(Self {
+        Self {
             config,
             store: Arc::new(store),
             server,
@@ -57,7 +79,7 @@ impl<S: Store> App<S> {
             metrics,
             health: Health::default(),
             owned: watch::Sender::new(0),
-        })
+        }
     }
 
     /// Returns where the page, the metrics and the health checks are served.

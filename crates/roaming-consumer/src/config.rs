@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use roaming_analytics::PartitionConfig;
 use roaming_events::SimDuration;
+use roaming_service::config::Settings;
+use roaming_service::config::table::{CONSUMER_LISTEN, FLUSH_INTERVAL_MS, WINDOW_MINUTES};
 use roaming_service::kafka::KafkaSettings;
 
 /// Settings of an [`App`](crate::App).
@@ -40,6 +42,16 @@ impl Config {
     pub const WINDOW_MINUTES: u16 = 15;
     /// Milliseconds between checkpoints where nothing else is asked for.
     pub const FLUSH_INTERVAL_MS: u16 = 200;
+
+    /// Makes the configuration that a program's settings ask for.
+    pub fn of(settings: &Settings) -> Self {
+        let minutes: u64 = settings.integer(&WINDOW_MINUTES);
+        Self {
+            window: SimDuration::from_secs(minutes * 60),
+            flush_interval: Duration::from_millis(settings.integer(&FLUSH_INTERVAL_MS)),
+            ..Self::new(KafkaSettings::of(settings), settings.address(&CONSUMER_LISTEN))
+        }
+    }
 
     /// Makes the settings for a broker, with every other one at its default.
     pub fn new(kafka: KafkaSettings, listen: SocketAddr) -> Self {

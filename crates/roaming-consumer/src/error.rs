@@ -5,7 +5,7 @@ use std::io;
 use rdkafka::error::KafkaError;
 use roaming_service::Exit;
 use roaming_service::health::BindError;
-use roaming_service::kafka::{ClientError, SecurityError};
+use roaming_service::kafka::ClientError;
 use roaming_service::shutdown::ShutdownError;
 use roaming_store::StoreError;
 
@@ -18,9 +18,6 @@ pub enum ConsumerError {
     /// A setting cannot be used.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// Connections cannot be protected as asked for.
-    #[error(transparent)]
-    Security(#[from] SecurityError),
     /// The port cannot be opened.
     #[error(transparent)]
     Bind(#[from] BindError),
@@ -91,7 +88,7 @@ impl ConsumerError {
     /// Returns the status to end with: wrong use and configuration have one of their own.
     pub fn exit(&self) -> Exit {
         match self {
-            Self::Config(_) | Self::Security(_) | Self::Bind(_) => Exit::Usage,
+            Self::Config(_) | Self::Bind(_) => Exit::Usage,
             Self::Store(error) => store_exit(error),
             _ => Exit::Failed,
         }
@@ -107,11 +104,6 @@ pub(crate) fn store_exit(error: &StoreError) -> Exit {
         | StoreError::CannotOpen { .. }
         | StoreError::NotAStore { .. }
         | StoreError::NewerSchema { .. }
-        | StoreError::WrongDsn { .. }
-        | StoreError::WrongIdentity { .. }
-        | StoreError::Tls { .. }
-        | StoreError::NoDatabase { .. }
-        | StoreError::NoRight { .. }
         | StoreError::OtherLog { .. }
         | StoreError::OtherWindow { .. } => Exit::Usage,
         _ => Exit::Failed,

@@ -25,7 +25,7 @@ mod partition_task;
 mod runs;
 pub mod verify;
 
-pub use app::App;
+pub use app::{App, Bound};
 pub use config::{Config, ConfigError};
 pub use error::ConsumerError;
 pub use metrics::ConsumerMetrics;

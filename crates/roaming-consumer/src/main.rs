@@ -1,23 +1,18 @@
 //! The consumer daemon and its commands; see the library.
 
+use clap::CommandFactory;
 use roaming_consumer::cli::Cli;
-use roaming_service::Exit;
-use roaming_service::telemetry::chain;
+use roaming_service::config::{Program, read};
+use roaming_service::{Exit, telemetry};
 
-fn main() -> Exit {
-    let cli = match Cli::read() {
-        Ok(cli) => cli,
+#[tokio::main]
+async fn main() -> Exit {
+    let (cli, settings) = match read::<Cli>(Program::Consumer, Cli::command()) {
+        Ok(read) => read,
         Err(exit) => return exit,
     };
-    if let Err(error) = cli.telemetry().init() {
-        eprintln!("roaming-consumer: {}", chain(&error));
-        return Exit::Usage;
-    }
-    match tokio::runtime::Runtime::new() {
-        Ok(runtime) => runtime.block_on(cli.execute()),
-        Err(error) => {
-            eprintln!("roaming-consumer: the runtime could not start: {error}");
-            Exit::Failed
-        }
+    match telemetry::start(&settings) {
+        Ok(()) => cli.execute(&settings).await,
+        Err(error) => Exit::Usage.tell(&error),
     }
 }

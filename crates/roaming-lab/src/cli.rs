@@ -1,17 +1,15 @@
 //! The command line.
 
 use std::io::Write;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::{CommandFactory, FromArgMatches, Parser};
-use roaming_consumer::Config as ConsumerConfig;
-use roaming_producer::PORT as PRODUCER_PORT;
+use clap::{CommandFactory, Parser, Subcommand};
 use roaming_producer::commands::{CommandError, LoadArgs};
+use roaming_service::config::table::{CONSUMER_LISTEN, LAB_DIR, PRODUCER_LISTEN, SCENARIO_PATH};
+use roaming_service::config::{ConfigArgs, Settings, integer};
 use roaming_service::shutdown::stop_on_signal;
-use roaming_service::telemetry::{TelemetryArgs, chain};
 use roaming_service::topics::PARTITIONS;
 use roaming_service::{Exit, control};
 use roaming_sim::Simulation;
@@ -26,73 +24,52 @@ use crate::{Lab, LabConfig, LabError};
 #[derive(Debug, Parser)]
 #[command(name = "roaming-lab", version)]
 pub struct Cli {
-    #[command(flatten)]
-    telemetry: TelemetryArgs,
+    #[command(subcommand)]
+    command: Option<Command>,
     #[command(flatten)]
     scenario: LoadArgs,
-    /// Folder for the store; made where it is missing [default: a fresh one among the temporary files]
-    #[arg(long)]
-    dir: Option<PathBuf>,
     /// Stay when the run is over, so that the page and the metrics can be looked at; Ctrl-C ends
     #[arg(long)]
     keep: bool,
     /// Fault: hold up the consumer's commits for so many seconds in the middle of the run
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u16).range(1..=600))]
+    #[arg(long, value_name = "SECONDS", value_parser = integer::<u16>(1, 600))]
     stall: Option<u16>,
-    /// Address of the live page and of the consumer's metrics
-    #[arg(long, env = "ROAMING_LISTEN", default_value_t = SocketAddr::from((Ipv4Addr::LOCALHOST, ConsumerConfig::PORT)))]
-    listen: SocketAddr,
-    /// Address of the producer's metrics
-    #[arg(long, env = "ROAMING_PRODUCER_LISTEN", default_value_t = SocketAddr::from((Ipv4Addr::LOCALHOST, PRODUCER_PORT)))]
-    producer_listen: SocketAddr,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Shows or checks the settings, and does nothing else
+    Config(ConfigArgs),
 }
 
 impl Cli {
-    /// Reads the process's arguments; prints help, or what is wrong with them, and returns how to end.
-    ///
-    /// # Errors
-    /// Returns [`Exit::Done`] after help and version, [`Exit::Usage`] after wrong arguments.
-    pub fn read() -> Result<Self, Exit> {
-        // The same options as load-scenarios, with what one wants first of a lab.
-        let command = Self::command()
-            .mut_arg("profile", |arg| arg.required(false).default_value("demo"))
+    /// Returns the parser: the options of load-scenarios, with what one wants first of a lab.
+    pub fn with_defaults() -> clap::Command {
+        Self::command()
+            .mut_arg("profile", |arg| arg.help("A profile's name, or a YAML file [default: demo]"))
             .mut_arg("speed", |arg| arg.default_value("max"))
-            .mut_arg("log", |arg| arg.default_value("warn"))
-            .mut_arg("log_format", |arg| arg.default_value("human"));
-        command.try_get_matches().and_then(|matches| Self::from_arg_matches(&matches)).map_err(
-            |error| {
-                // Standard error may be closed; the status says it all the same.
-                let _ = error.print();
-                if error.use_stderr() { Exit::Usage } else { Exit::Done }
-            },
-        )
     }
 
     /// Does what was asked for.
-    pub async fn execute(self) -> Exit {
-        let result = match self.telemetry.init() {
-            Ok(()) => self.run().await,
-            Err(error) => {
-                eprintln!("roaming-lab: {}", chain(&error));
-                return Exit::Usage;
-            }
-        };
-        result.unwrap_or_else(|error| {
-            eprintln!("roaming-lab: {}", chain(&error));
-            error.exit()
-        })
+    pub async fn execute(mut self, settings: &Settings) -> Exit {
+        if let Some(Command::Config(args)) = self.command {
+            return args.execute(settings);
+        }
+        self.scenario.look_in(settings.path(&SCENARIO_PATH));
+        self.scenario.or_profile("demo");
+        self.run(settings).await.unwrap_or_else(|error| error.exit().tell(&error))
     }
 
-    async fn run(&self) -> Result<Exit, LabError> {
+    async fn run(&self, settings: &Settings) -> Result<Exit, LabError> {
         // A wrong scenario is told before anything starts.
         let specification = self.scenario.specification(PARTITIONS, PARTITIONS)?;
         Simulation::try_new(Arc::new(specification)).map_err(CommandError::from)?;
         let stop = CancellationToken::new();
         stop_on_signal(stop.clone()).map_err(LabError::Output)?;
         let config = LabConfig {
-            listen: self.listen,
-            producer_listen: self.producer_listen,
-            dir: self.dir.clone().unwrap_or_else(fresh_dir),
+            listen: settings.address(&CONSUMER_LISTEN),
+            producer_listen: settings.address(&PRODUCER_LISTEN),
+            dir: settings.path(&LAB_DIR).unwrap_or_else(fresh_dir),
             stall: self.stall.map(|seconds| Duration::from_secs(seconds.into())),
         };
         say("starting the embedded broker, the consumer and the producer (about 5 s)")?;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::HumanCount;
 use roaming_consumer::verify::{Verification, verify};
-use roaming_consumer::{App as Consumer, Config as ConsumerConfig};
+use roaming_consumer::{App as Consumer, Bound, Config as ConsumerConfig};
 use roaming_producer::commands::{LoadArgs, load};
 use roaming_producer::{App as Producer, Config as ProducerConfig, Observer};
 use roaming_service::kafka::KafkaSettings;
@@ -72,19 +72,20 @@ impl Lab {
     pub async fn start(config: LabConfig, stop: CancellationToken) -> Result<Self, LabError> {
         std::fs::create_dir_all(&config.dir)
             .map_err(|source| LabError::Folder { path: config.dir.clone(), source })?;
-        let store = SqliteStore::open(config.dir.join(STORE_FILE)).await?;
         let broker = EmbeddedBroker::start()?;
         let kafka = broker.settings();
+        let consumer_config = ConsumerConfig {
+            owner: "lab".to_owned(),
+            ..ConsumerConfig::new(kafka.clone(), config.listen)
+        };
+        let bound = Bound::bind(consumer_config).await?;
+        let store = SqliteStore::open(config.dir.join(STORE_FILE)).await?;
         broker.ensure(&topics::all(PARTITIONS, PARTITIONS)).await?;
         control::ensure_token(&kafka).await?;
 
         let (commits, gate) = watch::channel(Gate::Open);
         let stalling = Stalling::new(store.clone(), gate);
-        let consumer_config = ConsumerConfig {
-            owner: "lab".to_owned(),
-            ..ConsumerConfig::new(kafka.clone(), config.listen)
-        };
-        let consumer = Consumer::build(consumer_config, stalling).await?;
+        let consumer = Consumer::on(bound, stalling);
         let page = consumer.address();
         let owned = consumer.owned();
         let (ready, gate) = watch::channel(false);

@@ -1,12 +1,17 @@
 //! The whole platform in one process; see `roaming-lab --help`.
 
 use roaming_lab::cli::Cli;
-use roaming_service::Exit;
+use roaming_service::config::{Program, read};
+use roaming_service::{Exit, telemetry};
 
 #[tokio::main]
 async fn main() -> Exit {
-    match Cli::read() {
-        Ok(cli) => cli.execute().await,
-        Err(exit) => exit,
+    let (cli, settings) = match read::<Cli>(Program::Lab, Cli::with_defaults()) {
+        Ok(read) => read,
+        Err(exit) => return exit,
+    };
+    match telemetry::start(&settings) {
+        Ok(()) => cli.execute(&settings).await,
+        Err(error) => Exit::Usage.tell(&error),
     }
 }

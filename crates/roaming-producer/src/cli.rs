@@ -1,27 +1,25 @@
 //! The command line.
 
 use std::io::{self, BufWriter, Write};
-use std::net::SocketAddr;
-use std::time::Duration;
+use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
-use roaming_service::kafka::{KafkaArgs, SecurityError};
-use roaming_service::telemetry::{TelemetryArgs, chain};
+use roaming_service::config::table::SCENARIO_PATH;
+use roaming_service::config::{ConfigArgs, Settings};
+use roaming_service::kafka::KafkaSettings;
 use roaming_service::{Exit, shutdown};
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info};
+use tracing::info;
 
 use crate::commands::{
     self, CommandError, GenerateArgs, LoadArgs, NameArgs, OfflineArgs, ResumeArgs, TopicsArgs,
 };
-use crate::{App, AppError, Config, PORT};
+use crate::{App, AppError, Config};
 
 /// The producer of the roaming simulation: sends the events of runs to Kafka, and loads scenarios.
 #[derive(Debug, Parser)]
 #[command(name = "roaming-producer", version)]
 pub struct Cli {
-    #[command(flatten)]
-    telemetry: TelemetryArgs,
     #[command(subcommand)]
     command: Command,
 }
@@ -29,7 +27,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Runs the daemon: sends the lanes that the group assigns, until SIGTERM
-    Run(RunArgs),
+    Run,
     /// Prints what a run must add up to, as JSON Lines; needs no broker
     Ledger(OfflineArgs),
     /// Prints the events of a run, as JSON Lines; needs no broker
@@ -37,19 +35,13 @@ enum Command {
     /// Prints the labels of a run's faults and fraud, as JSON Lines; needs no broker
     Truth(GenerateArgs),
     /// Loads runs, and says what becomes of them
-    Scenarios {
-        #[command(flatten)]
-        kafka: KafkaArgs,
-        #[command(subcommand)]
-        command: ScenariosCommand,
-    },
+    #[command(subcommand)]
+    Scenarios(ScenariosCommand),
     /// Creates and checks the topics
-    Topics {
-        #[command(flatten)]
-        kafka: KafkaArgs,
-        #[command(subcommand)]
-        command: TopicsCommand,
-    },
+    #[command(subcommand)]
+    Topics(TopicsCommand),
+    /// Shows or checks the settings, and does nothing else
+    Config(ConfigArgs),
 }
 
 #[derive(Debug, Subcommand)]
@@ -81,112 +73,68 @@ enum TopicsCommand {
 #[command(name = "load-scenarios", version)]
 pub struct LoadCli {
     #[command(flatten)]
-    telemetry: TelemetryArgs,
-    #[command(flatten)]
-    kafka: KafkaArgs,
-    #[command(flatten)]
     load: LoadArgs,
-}
-
-#[derive(Debug, clap::Args)]
-struct RunArgs {
-    #[command(flatten)]
-    kafka: KafkaArgs,
-    /// Where /metrics, /healthz and /readyz are served
-    #[arg(long, env = "ROAMING_PRODUCER_LISTEN", default_value_t = SocketAddr::from(([0, 0, 0, 0], PORT)))]
-    listen: SocketAddr,
-    /// MiB that may stand unread in a partition of roaming.events before its lanes wait
-    #[arg(long, env = "ROAMING_PRODUCER_UNREAD_MIB", default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=1 << 20))]
-    unread_mib: u64,
-    /// Seconds that a stop may take
-    #[arg(long, env = "ROAMING_PRODUCER_GRACE_S", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=3600))]
-    grace_s: u64,
-}
-
-impl RunArgs {
-    fn config(&self) -> Result<Config, SecurityError> {
-        Ok(Config {
-            listen: self.listen,
-            unread_bytes_max: self.unread_mib << 20,
-            grace: Duration::from_secs(self.grace_s),
-            ..Config::new(self.kafka.settings()?)
-        })
-    }
-}
-
-/// Reads the command line; what is wrong with it is printed, and so are help and version.
-///
-/// # Errors
-/// Returns the status to end with, where there is nothing to do.
-pub fn parse<P: Parser>() -> Result<P, Exit> {
-    P::try_parse().map_err(|error| {
-        // Where not even standard error can be written, the status has to do.
-        let _ = error.print();
-        if error.use_stderr() { Exit::Usage } else { Exit::Done }
-    })
 }
 
 impl Cli {
     /// Does what the command line asks for.
-    pub async fn run(self) -> Exit {
-        if let Err(error) = self.telemetry.init() {
-            return usage(&error);
-        }
+    pub async fn run(self, settings: &Settings) -> Exit {
+        let kafka = KafkaSettings::of(settings);
         let out = &mut BufWriter::new(io::stdout().lock());
+        let profiles = settings.path(&SCENARIO_PATH);
         let result = match self.command {
-            Command::Run(args) => {
-                return match args.config() {
-                    Ok(config) => daemon(config).await,
-                    Err(error) => usage(&error),
-                };
+            Command::Config(args) => return args.execute(settings),
+            Command::Run => return daemon(Config::of(settings)).await,
+            Command::Ledger(mut args) => {
+                args.look_in(profiles);
+                commands::ledger(&args, out)
             }
-            command => command.execute(out).await,
+            Command::Generate(mut args) => {
+                args.look_in(profiles);
+                commands::generate(&args, out)
+            }
+            Command::Truth(mut args) => {
+                args.look_in(profiles);
+                commands::truth(&args, out)
+            }
+            Command::Scenarios(command) => command.execute(&kafka, profiles, out).await,
+            Command::Topics(TopicsCommand::Create(args)) => {
+                commands::create(&kafka, args, out).await
+            }
+            Command::Topics(TopicsCommand::Check(args)) => commands::check(&kafka, args, out).await,
         };
         finish(result, out)
     }
 }
 
-impl Command {
-    async fn execute(self, out: &mut impl Write) -> Result<(), CommandError> {
+impl ScenariosCommand {
+    async fn execute(
+        self,
+        kafka: &KafkaSettings,
+        profiles: Option<PathBuf>,
+        out: &mut impl Write,
+    ) -> Result<(), CommandError> {
         match self {
-            Self::Run(args) => unreachable!("{args:?}"),
-            Command::Ledger(args) => commands::ledger(&args, out),
-            Command::Generate(args) => commands::generate(&args, out),
-            Command::Truth(args) => commands::truth(&args, out),
-            Command::Scenarios { kafka, command } => {
-                let settings = &kafka.settings()?;
-                match command {
-                    ScenariosCommand::Load(args) => commands::load(settings, &args, out).await,
-                    ScenariosCommand::List => commands::list(settings, out).await,
-                    ScenariosCommand::Pause(args) => commands::pause(settings, &args, out).await,
-                    ScenariosCommand::Resume(args) => commands::resume(settings, &args, out).await,
-                    ScenariosCommand::Stop(args) => commands::stop(settings, &args, out).await,
-                    ScenariosCommand::Status => commands::status(settings, out).await,
-                }
+            Self::Load(mut args) => {
+                args.look_in(profiles);
+                commands::load(kafka, &args, out).await
             }
-            Command::Topics { kafka, command } => {
-                let settings = &kafka.settings()?;
-                match command {
-                    TopicsCommand::Create(args) => commands::create(settings, args, out).await,
-                    TopicsCommand::Check(args) => commands::check(settings, args, out).await,
-                }
-            }
+            Self::List => commands::list(kafka, out).await,
+            Self::Pause(args) => commands::pause(kafka, &args, out).await,
+            Self::Resume(args) => commands::resume(kafka, &args, out).await,
+            Self::Stop(args) => commands::stop(kafka, &args, out).await,
+            Self::Status => commands::status(kafka, out).await,
         }
     }
 }
 
 impl LoadCli {
     /// Loads the run.
-    pub async fn run(self) -> Exit {
-        if let Err(error) = self.telemetry.init() {
-            return usage(&error);
-        }
+    pub async fn run(mut self, settings: &Settings) -> Exit {
+        let kafka = KafkaSettings::of(settings);
+        self.load.look_in(settings.path(&SCENARIO_PATH));
         let out = &mut io::stdout().lock();
-        let result = match self.kafka.settings() {
-            Ok(settings) => commands::load(&settings, &self.load, out).await,
-            Err(error) => Err(error.into()),
-        };
-        finish(result, out)
+        finish(commands::load(&kafka, &self.load, out).await, out)
     }
 }
 
@@ -195,10 +143,8 @@ async fn daemon(config: Config) -> Exit {
     info!(version = env!("CARGO_PKG_VERSION"), "roaming-producer");
     match run_daemon(config).await {
         Ok(()) => Exit::Done,
-        Err(error) => {
-            error!(error = chain(&error), "ended");
-            if matches!(error, AppError::Bind(_)) { Exit::Usage } else { Exit::Failed }
-        }
+        Err(error @ AppError::Bind(_)) => Exit::Usage.log(&error),
+        Err(error) => Exit::Failed.log(&error),
     }
 }
 
@@ -212,14 +158,6 @@ fn finish(result: Result<(), CommandError>, out: &mut impl Write) -> Exit {
     match result.and_then(|()| out.flush().map_err(CommandError::Output)) {
         Ok(()) => Exit::Done,
         Err(CommandError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Done,
-        Err(error) => {
-            eprintln!("error: {}", chain(&error));
-            error.exit()
-        }
+        Err(error) => error.exit().tell(&error),
     }
-}
-
-fn usage(error: &(dyn std::error::Error + 'static)) -> Exit {
-    eprintln!("error: {}", chain(error));
-    Exit::Usage
 }

@@ -10,7 +10,7 @@ use std::io;
 
 use roaming_events::LaneId;
 use roaming_service::Exit;
-use roaming_service::kafka::{ClientError, SecurityError};
+use roaming_service::kafka::ClientError;
 use roaming_service::topics::TopicError;
 use roaming_sim::{ProfileError, SpecificationError};
 
@@ -27,6 +27,12 @@ pub enum CommandError {
     /// The profile is unknown or wrong.
     #[error(transparent)]
     Profile(#[from] ProfileError),
+    /// No profile is named, and none is the default.
+    #[error("name a profile with --profile; known: {known}")]
+    NoProfile {
+        /// The profiles that need no file.
+        known: String,
+    },
     /// A profile's file cannot be read.
     #[error(
         "profile {path} cannot be read; name a file that exists, or one of the profiles: {known}"
@@ -90,9 +96,6 @@ pub enum CommandError {
         /// Where it breaks.
         source: serde_json::Error,
     },
-    /// Connections cannot be protected as asked for.
-    #[error(transparent)]
-    Security(#[from] SecurityError),
     /// Kafka.
     #[error(transparent)]
     Client(#[from] ClientError),
@@ -115,7 +118,7 @@ impl CommandError {
     pub fn exit(&self) -> Exit {
         match self {
             Self::Profile(_)
-            | Self::Security(_)
+            | Self::NoProfile { .. }
             | Self::ProfileFile { .. }
             | Self::Specification(_)
             | Self::Name { .. }

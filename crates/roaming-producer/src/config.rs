@@ -3,6 +3,8 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use roaming_service::config::Settings;
+use roaming_service::config::table::{PRODUCER_GRACE_S, PRODUCER_LISTEN, UNREAD_MIB};
 use roaming_service::kafka::{Broker, CONSUMER_GROUP, KafkaSettings};
 use tokio::sync::watch;
 
@@ -36,6 +38,16 @@ pub struct Config {
 }
 
 impl Config {
+    /// Makes the configuration that the settings ask for.
+    pub fn of(settings: &Settings) -> Self {
+        Self {
+            listen: settings.address(&PRODUCER_LISTEN),
+            unread_bytes_max: settings.integer::<u64>(&UNREAD_MIB) << 20,
+            grace: Duration::from_secs(settings.integer(&PRODUCER_GRACE_S)),
+            ..Self::new(KafkaSettings::of(settings))
+        }
+    }
+
     /// Returns the defaults for a broker.
     pub fn new(kafka: KafkaSettings) -> Self {
         let unread_bytes_max = match kafka.broker {

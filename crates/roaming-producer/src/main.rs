@@ -1,12 +1,18 @@
 //! The producer daemon and its commands; see `roaming-producer --help`.
 
-use roaming_producer::cli::{self, Cli};
-use roaming_service::Exit;
+use clap::CommandFactory;
+use roaming_producer::cli::Cli;
+use roaming_service::config::{Program, read};
+use roaming_service::{Exit, telemetry};
 
 #[tokio::main]
 async fn main() -> Exit {
-    match cli::parse::<Cli>() {
-        Ok(cli) => cli.run().await,
-        Err(exit) => exit,
+    let (cli, settings) = match read::<Cli>(Program::Producer, Cli::command()) {
+        Ok(read) => read,
+        Err(exit) => return exit,
+    };
+    match telemetry::start(&settings) {
+        Ok(()) => cli.run(&settings).await,
+        Err(error) => Exit::Usage.tell(&error),
     }
 }

@@ -1,6 +1,12 @@
 //! How a process ends.
 
+use std::error::Error;
+use std::io::{self, Write};
 use std::process::{ExitCode, Termination};
+
+use tracing::error;
+
+use crate::telemetry::chain;
 
 /// What the exit status of every command and daemon means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +31,29 @@ impl Exit {
             Self::Usage => 64,
         }
     }
+
+    /// Says on standard error why a command ends so, in the one form that all programs have.
+    #[must_use]
+    pub fn tell(self, error: &(dyn Error + 'static)) -> Self {
+        tell(error);
+        self
+    }
+
+    /// Says why a daemon ends so: in its log, or as a command does where the log shows no errors.
+    #[must_use]
+    pub fn log(self, error: &(dyn Error + 'static)) -> Self {
+        if tracing::enabled!(tracing::Level::ERROR) {
+            error!(error = chain(error), "ended");
+            return self;
+        }
+        self.tell(error)
+    }
+}
+
+/// Writes one line on standard error.
+pub(crate) fn tell(error: &(dyn Error + 'static)) {
+    // Where not even standard error can be written, the status has to do.
+    let _ = writeln!(io::stderr(), "error: {}", chain(error));
 }
 
 impl From<Exit> for ExitCode {

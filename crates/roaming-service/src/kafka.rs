@@ -10,9 +10,10 @@ use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use tracing::{debug, error, info, warn};
 
-pub use security::{
-    Identity, Protocol, Scram, ScramMechanism, Security, SecurityArgs, SecurityError, Tls,
-};
+use crate::config::Settings;
+use crate::config::table::BOOTSTRAP_SERVERS;
+
+pub use security::{Identity, Scram, ScramMechanism, Security, Tls};
 
 /// Consumer group of the producers, on `roaming.lanes`.
 pub const PRODUCER_GROUP: &str = "roaming-producer";
@@ -44,32 +45,13 @@ pub struct KafkaSettings {
     pub security: Security,
 }
 
-/// Command line arguments of every binary that talks to Kafka.
-#[derive(Clone, Debug, clap::Args)]
-pub struct KafkaArgs {
-    /// Addresses of Kafka brokers, `host:port` separated by commas
-    #[arg(long, env = "BOOTSTRAP_SERVERS", default_value = "localhost:9092", global = true)]
-    pub bootstrap_servers: String,
-    #[command(flatten)]
-    security: SecurityArgs,
-}
-
-impl KafkaArgs {
-    /// Returns the settings for Apache Kafka at these addresses.
-    ///
-    /// # Errors
-    /// See [`SecurityArgs::security`].
-    pub fn settings(&self) -> Result<KafkaSettings, SecurityError> {
-        let security = self.security.security()?;
-        Ok(KafkaSettings {
-            bootstrap_servers: self.bootstrap_servers.clone(),
-            broker: Broker::Kafka,
-            security,
-        })
-    }
-}
-
 impl KafkaSettings {
+    /// Makes the settings for Apache Kafka as a program is configured.
+    pub fn of(settings: &Settings) -> Self {
+        let servers = settings.text(&BOOTSTRAP_SERVERS);
+        Self { security: Security::of(settings), ..Self::new(servers, Broker::Kafka) }
+    }
+
     /// Makes the settings for a broker that is reached without protection.
     pub fn new(bootstrap_servers: impl Into<String>, broker: Broker) -> Self {
         let bootstrap_servers = bootstrap_servers.into();

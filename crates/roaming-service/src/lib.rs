@@ -8,6 +8,7 @@
 //! This crate knows no engine, no store and no global state but the subscriber of `tracing`.
 
 pub mod backoff;
+pub mod config;
 pub mod control;
 mod exit;
 pub mod health;

@@ -8,8 +8,11 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
+use crate::config::Settings;
+use crate::config::table::{LOG, LOG_FORMAT};
+
 /// The form of a log line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
     /// One JSON object a line, for log collectors.
     Json,
@@ -17,25 +20,16 @@ pub enum LogFormat {
     Human,
 }
 
-/// Command line arguments that every binary has for its logs.
-#[derive(Clone, Debug, clap::Args)]
-pub struct TelemetryArgs {
-    /// Form of the log lines on standard error
-    #[arg(long, env = "ROAMING_LOG_FORMAT", default_value = "json", global = true)]
-    pub log_format: LogFormat,
-    /// What is logged: a level, or `target=level` separated by commas
-    #[arg(long, env = "ROAMING_LOG", default_value = "info", global = true)]
-    pub log: String,
-}
-
-impl TelemetryArgs {
-    /// Starts logging as the arguments say.
-    ///
-    /// # Errors
-    /// See [`init`].
-    pub fn init(&self) -> Result<(), TelemetryError> {
-        init(self.log_format, &self.log)
-    }
+/// Starts logging as a program is configured.
+///
+/// # Errors
+/// See [`init`].
+pub fn start(settings: &Settings) -> Result<(), TelemetryError> {
+    let format = match settings.text(&LOG_FORMAT) {
+        "human" => LogFormat::Human,
+        _ => LogFormat::Json,
+    };
+    init(format, settings.text(&LOG))
 }
 
 /// Starts logging for the whole process; call it once, first thing in `main`.

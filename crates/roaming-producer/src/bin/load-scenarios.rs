@@ -1,12 +1,18 @@
 //! Loads a run: `roaming-producer scenarios load` under a name of its own.
 
-use roaming_producer::cli::{self, LoadCli};
-use roaming_service::Exit;
+use clap::CommandFactory;
+use roaming_producer::cli::LoadCli;
+use roaming_service::config::{Program, read};
+use roaming_service::{Exit, telemetry};
 
 #[tokio::main]
 async fn main() -> Exit {
-    match cli::parse::<LoadCli>() {
-        Ok(cli) => cli.run().await,
-        Err(exit) => exit,
+    let (cli, settings) = match read::<LoadCli>(Program::LoadScenarios, LoadCli::command()) {
+        Ok(read) => read,
+        Err(exit) => return exit,
+    };
+    match telemetry::start(&settings) {
+        Ok(()) => cli.run(&settings).await,
+        Err(error) => Exit::Usage.tell(&error),
     }
 }

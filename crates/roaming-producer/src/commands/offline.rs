@@ -1,9 +1,11 @@
 //! `ledger`, `generate` and `truth`: JSON Lines from the engine alone, without a broker.
 
 use std::io::Write;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use roaming_events::{LaneId, LaneTally, RowKey, RunId, Tally, Totals, json};
+use roaming_service::config::integer;
 use roaming_service::topics;
 use roaming_sim::{Simulation, ledger as engine_ledger, truth as engine_truth};
 use serde::Serialize;
@@ -17,10 +19,10 @@ pub struct OfflineArgs {
     #[command(flatten)]
     profile: ProfileArgs,
     /// Partitions of roaming.events; part of a run's identity
-    #[arg(long, default_value_t = topics::PARTITIONS)]
+    #[arg(long, default_value_t = topics::PARTITIONS, value_parser = integer::<u16>(1, u16::MAX.into()))]
     events_partitions: u16,
     /// Partitions of roaming.lanes; part of a run's identity
-    #[arg(long, default_value_t = topics::PARTITIONS)]
+    #[arg(long, default_value_t = topics::PARTITIONS, value_parser = integer::<u16>(1, u16::MAX.into()))]
     lanes_partitions: u16,
 }
 
@@ -30,11 +32,16 @@ pub struct GenerateArgs {
     #[command(flatten)]
     run: OfflineArgs,
     /// Only this lane; may be repeated [default: all, one after the other]
-    #[arg(long)]
+    #[arg(long, value_parser = integer::<u16>(0, u64::from(LaneId::COUNT_MAX) - 1))]
     lane: Vec<u16>,
 }
 
 impl OfflineArgs {
+    /// Says where profiles of the user's own are.
+    pub fn look_in(&mut self, scenario_path: Option<PathBuf>) {
+        self.profile.scenario_path = scenario_path;
+    }
+
     fn simulation(&self) -> Result<Arc<Simulation>, CommandError> {
         let specification =
             self.profile.specification(self.events_partitions, self.lanes_partitions)?;
@@ -43,6 +50,11 @@ impl OfflineArgs {
 }
 
 impl GenerateArgs {
+    /// Says where profiles of the user's own are.
+    pub fn look_in(&mut self, scenario_path: Option<PathBuf>) {
+        self.run.look_in(scenario_path);
+    }
+
     fn lanes(&self) -> Result<Vec<LaneId>, CommandError> {
         let lanes = self.run.profile.lanes;
         if self.lane.is_empty() {

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use roaming_events::LaneId;
+use roaming_service::config::integer;
 use roaming_service::control::LOG_KEY;
 use roaming_sim::profile::BUILTIN;
 use roaming_sim::{Profile, STREAM_VERSION, Specification};
@@ -15,19 +17,20 @@ const LANES: u16 = 64;
 #[derive(Clone, Debug, clap::Args)]
 pub struct ProfileArgs {
     /// A profile's name, of those that come with the platform or of your own, or a YAML file
+    /// [default: what the setting --scenario-path names, where that is a file]
     #[arg(long)]
-    pub profile: String,
-    /// Folder with profiles of your own, `NAME.yaml` each; they come before those of the same name
-    #[arg(long, env = "SCENARIO_PATH")]
+    pub profile: Option<String>,
+    /// The setting of that name: it is no argument of one command.
+    #[arg(skip)]
     pub scenario_path: Option<PathBuf>,
     /// Name of the run [default: the profile's name]
     #[arg(long)]
     pub name: Option<String>,
     /// Seed of all random numbers
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = integer::<u64>(0, u64::MAX))]
     pub seed: u64,
     /// Number of lanes, the run's unit of order and of parallelism
-    #[arg(long, default_value_t = LANES)]
+    #[arg(long, default_value_t = LANES, value_parser = integer::<u16>(1, LaneId::COUNT_MAX.into()))]
     pub lanes: u16,
 }
 
@@ -41,7 +44,7 @@ impl ProfileArgs {
         events_partitions: u16,
         lanes_partitions: u16,
     ) -> Result<Specification, CommandError> {
-        let (profile_name, profile) = find(&self.profile, self.scenario_path.as_deref())?;
+        let (profile_name, profile) = self.find()?;
         let name = self.name.clone().unwrap_or(profile_name);
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
         if name == LOG_KEY || !(1..=64).contains(&name.len()) || !name.chars().all(plain) {
@@ -57,27 +60,39 @@ impl ProfileArgs {
             stream_version: STREAM_VERSION,
         })
     }
+
+    /// Finds the profile: a file, one of the folder, or one that comes with the platform, in this order.
+    fn find(&self) -> Result<(String, Profile), CommandError> {
+        let path = self.scenario_path.as_deref();
+        let Some(wanted) = &self.profile else {
+            let file = path.filter(|path| path.is_file());
+            return read(file.ok_or_else(|| CommandError::NoProfile { known: built_in() })?);
+        };
+        let as_file = Path::new(wanted);
+        if is_yaml(as_file) || wanted.contains(std::path::MAIN_SEPARATOR) {
+            return read(as_file);
+        }
+        let in_folder = path.map(|folder| folder.join(format!("{wanted}.yaml")));
+        match in_folder.filter(|path| path.is_file()) {
+            Some(path) => read(&path),
+            None => Ok((wanted.clone(), Profile::builtin(wanted)?)),
+        }
+    }
 }
 
-/// Finds a profile: a file, one of the folder, or one that comes with the platform, in this order.
-fn find(wanted: &str, folder: Option<&Path>) -> Result<(String, Profile), CommandError> {
-    let as_file = Path::new(wanted);
-    let is_yaml =
-        as_file.extension().is_some_and(|extension| extension == "yaml" || extension == "yml");
-    if is_yaml || wanted.contains(std::path::MAIN_SEPARATOR) {
-        return read(as_file);
-    }
-    let in_folder = folder.map(|folder| folder.join(format!("{wanted}.yaml")));
-    match in_folder.filter(|path| path.is_file()) {
-        Some(path) => read(&path),
-        None => Ok((wanted.to_owned(), Profile::builtin(wanted)?)),
-    }
+fn is_yaml(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml")
+}
+
+/// Returns the names of the profiles that need no file.
+fn built_in() -> String {
+    BUILTIN.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
 }
 
 fn read(path: &Path) -> Result<(String, Profile), CommandError> {
     let yaml = std::fs::read_to_string(path).map_err(|source| CommandError::ProfileFile {
         path: path.display().to_string(),
-        known: BUILTIN.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", "),
+        known: built_in(),
         source,
     })?;
     let profile = Profile::parse(&path.display().to_string(), &yaml)?;
@@ -93,7 +108,7 @@ mod tests {
 
     fn args(profile: &str) -> ProfileArgs {
         ProfileArgs {
-            profile: profile.to_owned(),
+            profile: Some(profile.to_owned()),
             scenario_path: None,
             name: None,
             seed: 1,
@@ -133,6 +148,20 @@ mod tests {
         let found = mine.specification(8, 8).expect("found");
         assert_eq!(found.profile, Profile::builtin("urban").expect("built in"));
         assert_eq!(found.name, "demo");
+    }
+
+    #[test]
+    fn where_no_profile_is_named_the_file_of_the_setting_is_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("mine.yaml");
+        std::fs::write(&path, BUILTIN[1].1).expect("written");
+        let at = |path: &Path| ProfileArgs {
+            profile: None,
+            scenario_path: Some(path.to_owned()),
+            ..args("")
+        };
+        assert_eq!(at(&path).specification(8, 8).expect("found").name, "mine");
+        check_refused(&at(folder.path()), "name a profile with --profile; known: demo, ");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! `scenarios load|list|pause|resume|stop`: the desired state of the runs.
 
 use std::io::Write;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use roaming_events::SimTime;
@@ -29,6 +30,19 @@ pub struct LoadArgs {
 }
 
 impl LoadArgs {
+    /// Says where profiles of the user's own are.
+    pub fn look_in(&mut self, scenario_path: Option<PathBuf>) {
+        self.profile.scenario_path = scenario_path;
+    }
+
+    /// Says which profile is meant where neither the arguments nor a setting name one.
+    pub fn or_profile(&mut self, name: &str) {
+        let profile = &mut self.profile;
+        if !profile.scenario_path.as_ref().is_some_and(|path| path.is_file()) {
+            profile.profile.get_or_insert_with(|| name.to_owned());
+        }
+    }
+
     /// Returns the run's specification on topics with so many partitions; asks no broker.
     ///
     /// # Errors

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 
+use roaming_service::config::integer;
 use roaming_service::control;
 use roaming_service::kafka::{ClientError, KafkaSettings};
 use roaming_service::telemetry::chain;
@@ -13,10 +14,10 @@ use super::CommandError;
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub struct TopicsArgs {
     /// Partitions of roaming.events: as many consumers can share the work
-    #[arg(long, default_value_t = topics::PARTITIONS, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, default_value_t = topics::PARTITIONS, value_parser = integer::<u16>(1, u16::MAX.into()))]
     events_partitions: u16,
     /// Partitions of roaming.lanes: as many producers can share the work
-    #[arg(long, default_value_t = topics::PARTITIONS, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, default_value_t = topics::PARTITIONS, value_parser = integer::<u16>(1, u16::MAX.into()))]
     lanes_partitions: u16,
 }
 

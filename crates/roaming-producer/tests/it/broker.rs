@@ -60,11 +60,11 @@ impl TestBroker {
 
     /// Loads the small profile and returns what was printed.
     pub(crate) async fn load(&self, options: &[&str]) -> Result<String, commands::CommandError> {
-        let folder = self.scenario_path();
+        let profile = self.scenario_path().join("small.yaml");
         let lanes = LANES.to_string();
-        let fixed = ["load", "--profile", "small", "--lanes", &lanes, "--scenario-path"];
-        let args = fixed.into_iter().chain([folder.to_str().expect("text")]);
-        let load = Named::<LoadArgs>::parse_from(args.chain(options.iter().copied())).args;
+        let args = ["load", "--profile", profile.to_str().expect("text"), "--lanes", &lanes];
+        let load =
+            Named::<LoadArgs>::parse_from(args.into_iter().chain(options.iter().copied())).args;
         let mut out = Vec::new();
         commands::load(&self.settings, &load, &mut out).await?;
         Ok(String::from_utf8(out).expect("text"))

@@ -48,6 +48,11 @@ fn what_is_typed_wrong_ends_with_64_and_says_what_is_right() {
     check_usage(PRODUCER, &["generate", "--profile", "demo", "--lane", "64"], "lanes 0 to 63");
     check_usage(PRODUCER, &["ledger", "--profile", "demo", "--lanes", "0"], "1 to 4096");
     check_usage(PRODUCER, &["scenarios", "halt"], "subcommand");
+    check_usage(LOAD, &["--profile", "demo", "--lanes", "70000"], "from 1 to 4096");
+    check_usage(LOAD, &["--profile", "demo", "--seed", "abc"], "allowed is a whole number from 0");
+    check_usage(LOAD, &["--profile", "demo", "--scenario-path", "/no/such"], "/no/such` cannot be");
+    check_usage(LOAD, &[], "name a profile with --profile; known: demo, urban");
+    check_usage(PRODUCER, &["run", "--listen", "foo"], "an IP address and a port, such as");
     check_usage(PRODUCER, &["topics", "create", "--events-partitions", "0"], "events-partitions");
 }
 

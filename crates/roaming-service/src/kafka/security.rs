@@ -4,7 +4,12 @@ use std::path::{Path, PathBuf};
 
 use rdkafka::config::ClientConfig;
 
-use crate::secret::Secret;
+use crate::Secret;
+use crate::config::Settings;
+use crate::config::table::{
+    KAFKA_CA, KAFKA_CERTIFICATE, KAFKA_KEY, KAFKA_PASSWORD, KAFKA_SASL_MECHANISM, KAFKA_SECURITY,
+    KAFKA_USERNAME,
+};
 
 /// What protects the connections to the broker; the default is nothing, for a broker on this machine.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -47,18 +52,24 @@ pub struct Scram {
 }
 
 /// The hash function of a SCRAM exchange.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ScramMechanism {
     /// For brokers that have the users' passwords in this form only.
-    #[value(name = "scram-sha-256")]
     Sha256,
     /// The stronger one, and the usual choice.
-    #[default]
-    #[value(name = "scram-sha-512")]
     Sha512,
 }
 
 impl Security {
+    /// Makes the protection that the settings ask for; they have been checked to fit together.
+    pub fn of(settings: &Settings) -> Self {
+        let protocol = settings.text(&KAFKA_SECURITY);
+        Self {
+            tls: protocol.ends_with("ssl").then(|| Tls::of(settings)),
+            scram: protocol.starts_with("sasl_").then(|| Scram::of(settings)),
+        }
+    }
+
     /// Adds what the client library needs.
     pub(super) fn apply(&self, config: &mut ClientConfig) {
         let protocol = match (&self.tls, &self.scram) {
@@ -78,6 +89,14 @@ impl Security {
 }
 
 impl Tls {
+    fn of(settings: &Settings) -> Self {
+        let pair = settings.path(&KAFKA_CERTIFICATE).zip(settings.path(&KAFKA_KEY));
+        Self {
+            ca: settings.path(&KAFKA_CA),
+            identity: pair.map(|(certificate, key)| Identity { certificate, key }),
+        }
+    }
+
     fn apply(&self, config: &mut ClientConfig) {
         // The library's default, said here because everything else rests on it.
         config.set("ssl.endpoint.identification.algorithm", "https");
@@ -92,6 +111,17 @@ impl Tls {
 }
 
 impl Scram {
+    fn of(settings: &Settings) -> Self {
+        Self {
+            mechanism: match settings.text(&KAFKA_SASL_MECHANISM) {
+                "scram-sha-256" => ScramMechanism::Sha256,
+                _ => ScramMechanism::Sha512,
+            },
+            username: settings.text(&KAFKA_USERNAME).to_owned(),
+            password: Secret::new(settings.text(&KAFKA_PASSWORD)),
+        }
+    }
+
     fn apply(&self, config: &mut ClientConfig) {
         let mechanism = match self.mechanism {
             ScramMechanism::Sha256 => "SCRAM-SHA-256",
@@ -107,149 +137,6 @@ impl Scram {
 /// The library takes paths as text only.
 fn text(path: &Path) -> String {
     path.to_string_lossy().into_owned()
-}
-
-/// The kind of protection, as it is named in a configuration.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-#[value(rename_all = "snake_case")]
-pub enum Protocol {
-    /// None: for a broker on this machine.
-    #[default]
-    Plaintext,
-    /// TLS.
-    Ssl,
-    /// A user and a password, without encryption.
-    SaslPlaintext,
-    /// Both.
-    SaslSsl,
-}
-
-/// Command line arguments for the protection of the connections to the broker.
-#[derive(Clone, Debug, Default, clap::Args)]
-pub struct SecurityArgs {
-    /// Protection of the connections to the broker
-    #[arg(
-        long = "kafka-security",
-        env = "ROAMING_KAFKA_SECURITY",
-        default_value = "plaintext",
-        global = true
-    )]
-    protocol: Protocol,
-    /// PEM file of the authorities that sign brokers' certificates [default: the system's]
-    #[arg(long = "kafka-ca", env = "ROAMING_KAFKA_CA", global = true)]
-    ca: Option<PathBuf>,
-    /// PEM file of this client's certificate
-    #[arg(long = "kafka-certificate", env = "ROAMING_KAFKA_CERTIFICATE", global = true)]
-    certificate: Option<PathBuf>,
-    /// PEM file of the certificate's key
-    #[arg(long = "kafka-key", env = "ROAMING_KAFKA_KEY", global = true)]
-    key: Option<PathBuf>,
-    /// SASL mechanism
-    #[arg(
-        long = "kafka-sasl-mechanism",
-        env = "ROAMING_KAFKA_SASL_MECHANISM",
-        default_value = "scram-sha-512",
-        global = true
-    )]
-    mechanism: ScramMechanism,
-    /// SASL user
-    #[arg(long = "kafka-username", env = "ROAMING_KAFKA_USERNAME", global = true)]
-    username: Option<String>,
-    /// File with the user's password
-    #[arg(long = "kafka-password-file", env = "ROAMING_KAFKA_PASSWORD_FILE", global = true)]
-    password_file: Option<PathBuf>,
-    /// The user's password
-    #[arg(
-        long = "kafka-password",
-        env = "ROAMING_KAFKA_PASSWORD",
-        hide_env_values = true,
-        global = true
-    )]
-    password: Option<Secret>,
-}
-
-impl From<String> for Secret {
-    fn from(value: String) -> Self {
-        Self::new(value)
-    }
-}
-
-impl SecurityArgs {
-    /// Returns the protection asked for.
-    ///
-    /// # Errors
-    /// Fails where parts of it are missing, or are given but would not be used.
-    pub fn security(&self) -> Result<Security, SecurityError> {
-        let (tls, scram) = match self.protocol {
-            Protocol::Plaintext => (false, false),
-            Protocol::Ssl => (true, false),
-            Protocol::SaslPlaintext => (false, true),
-            Protocol::SaslSsl => (true, true),
-        };
-        Ok(Security {
-            tls: if tls { Some(self.tls()?) } else { None },
-            scram: if scram { Some(self.scram()?) } else { None },
-        })
-    }
-
-    fn tls(&self) -> Result<Tls, SecurityError> {
-        for path in [&self.ca, &self.certificate, &self.key].into_iter().flatten() {
-            std::fs::File::open(path)
-                .map_err(|source| SecurityError::File { path: path.clone(), source })?;
-        }
-        let identity = match (&self.certificate, &self.key) {
-            (Some(certificate), Some(key)) => {
-                Some(Identity { certificate: certificate.clone(), key: key.clone() })
-            }
-            (None, None) => None,
-            (Some(_), None) => return Err(SecurityError::Missing { setting: "ROAMING_KAFKA_KEY" }),
-            (None, Some(_)) => {
-                return Err(SecurityError::Missing { setting: "ROAMING_KAFKA_CERTIFICATE" });
-            }
-        };
-        Ok(Tls { ca: self.ca.clone(), identity })
-    }
-
-    fn scram(&self) -> Result<Scram, SecurityError> {
-        let password = match (&self.password, &self.password_file) {
-            (Some(password), _) => password.clone(),
-            (None, Some(path)) => {
-                let text = std::fs::read_to_string(path)
-                    .map_err(|source| SecurityError::File { path: path.clone(), source })?;
-                Secret::new(text.trim_end_matches(['\r', '\n']))
-            }
-            (None, None) => {
-                return Err(SecurityError::Missing { setting: "ROAMING_KAFKA_PASSWORD" });
-            }
-        };
-        let username = self.username.clone();
-        Ok(Scram {
-            mechanism: self.mechanism,
-            username: username
-                .ok_or(SecurityError::Missing { setting: "ROAMING_KAFKA_USERNAME" })?,
-            password,
-        })
-    }
-}
-
-/// Why connections cannot be protected as asked for.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum SecurityError {
-    /// Something else is needed too.
-    #[error("{setting} is missing; set it, or choose another ROAMING_KAFKA_SECURITY")]
-    Missing {
-        /// What is missing.
-        setting: &'static str,
-    },
-    /// A file cannot be read.
-    #[error("{path} cannot be read; name a PEM file that exists and may be read")]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// What the operating system said.
-        source: std::io::Error,
-    },
 }
 
 #[cfg(test)]
