@@ -31,7 +31,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     ("roaming-testbed", &["roaming-events", "roaming-testkit"]),
     ("roaming-testkit", &["roaming-analytics", "roaming-events", "roaming-sim"]),
-    ("xtask", &["roaming-events"]),
+    ("xtask", &["roaming-events", "roaming-service"]),
 ];
 
 const REMEDY: &str = "move the code to where the arrow is allowed, or add the arrow to ARROWS in \
