@@ -4,5 +4,8 @@
 
 #[macro_use]
 mod conformance;
+mod postgres;
+mod postgres_roles;
+mod proxy;
 mod sample;
 mod sqlite;

@@ -1,0 +1,89 @@
+//! What `scripts/postgres-roles` gives, and what it does not.
+
+use std::path::Path;
+use std::process::Command;
+
+use roaming_store::{Disposition, PostgresStore, Store, StoreError};
+use roaming_testbed::services::{Postgres, PostgresOptions as Server};
+
+use crate::postgres::{new, sql};
+use crate::sample::{checkpoint, key, run, run_row};
+
+/// Runs the script, and returns the DSN of the writer and of the reader.
+fn make_roles(server: &Postgres, database: &str) -> [String; 2] {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts/postgres-roles");
+    let output = Command::new(script)
+        .args([&server.dsn(), database])
+        .env("ROAMING_WRITER_PASSWORD", "it's a writer")
+        .env("ROAMING_READER_PASSWORD", "reader")
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let dsn = server.dsn_of(database);
+    let place = dsn.rsplit('@').next().unwrap();
+    [
+        format!("postgres://roaming:it's%20a%20writer@{place}"),
+        format!("postgres://roaming_reader:reader@{place}"),
+    ]
+}
+
+/// The reader who switches his own lock off, so that only the missing rights are left.
+fn writable(reader: &str) -> String {
+    format!("{reader}?options=-c%20default_transaction_read_only%3Doff")
+}
+
+/// Roles are the server's, so this has one of its own.
+#[tokio::test]
+async fn the_writer_writes_and_the_reader_reads() {
+    let server = Postgres::start(&Server::default());
+    let [writer, reader] = make_roles(&server, "roaming");
+    let store = new(&writer);
+    store.put_run(&run_row(1, "sample")).await.unwrap();
+    let epoch = store.acquire(3, "me").await.unwrap().epoch;
+    store.commit(epoch, &checkpoint(3, 4711)).await.unwrap();
+
+    let events: String =
+        sql(&reader, "SELECT sum(events)::text FROM roaming.run_rows").await.unwrap();
+    assert_eq!(events, "325");
+    let lanes: String = sql(&reader, "SELECT count(*)::text FROM roaming.run_lanes").await.unwrap();
+    assert_eq!(lanes, "2");
+    for write in [
+        "DELETE FROM roaming.lanes RETURNING gaps",
+        "UPDATE roaming.partitions SET epoch = 0 RETURNING owner",
+        "INSERT INTO roaming.bindings VALUES ('log', 'x') RETURNING value",
+    ] {
+        let error = sql(&writable(&reader), write).await.unwrap_err().to_string();
+        assert!(error.contains("permission denied"), "{error}");
+    }
+
+    let auditor = PostgresStore::open_existing(reader.parse().unwrap()).await.unwrap();
+    assert_eq!(auditor.found(run(1)).await.unwrap().rows.len(), 25);
+    assert_eq!(auditor.load_rows(3, &[(run(1), key(1))]).await.unwrap().len(), 1);
+    let error = auditor.acquire(3, "auditor").await.unwrap_err();
+    assert!(matches!(error, StoreError::WritesRefused { .. }), "{error:?}");
+
+    // Again, and after the tables were made: nothing changes.
+    make_roles(&server, "roaming");
+    store.commit(epoch, &checkpoint(3, 4712)).await.unwrap();
+    sql(&reader, "SELECT name FROM roaming.runs").await.unwrap();
+}
+
+#[tokio::test]
+async fn tables_of_an_earlier_owner_become_the_writers() {
+    let server = Postgres::start(&Server::default());
+    let dsn = server.create_database();
+    new(&dsn).put_run(&run_row(1, "sample")).await.unwrap();
+    let [writer, reader] = make_roles(&server, dsn.rsplit('/').next().unwrap());
+    new(&writer).put_run(&run_row(2, "sample")).await.unwrap();
+    sql(&reader, "SELECT name FROM roaming.runs").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_role_without_rights_is_told_what_to_do() {
+    let server = Postgres::start(&Server::default());
+    let [_, reader] = make_roles(&server, "roaming");
+    let error = new(&writable(&reader)).runs().await.unwrap_err();
+    assert!(matches!(error, StoreError::NoRight { .. }), "{error:?}");
+    assert_eq!(error.disposition(), Disposition::Fatal);
+    assert!(error.to_string().contains("scripts/postgres-roles"), "{error}");
+}
