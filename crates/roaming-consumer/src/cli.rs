@@ -2,14 +2,14 @@
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
-use std::path::Path;
+use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use roaming_service::Exit;
-use roaming_service::config::table::STORE;
+use roaming_service::config::table::{POSTGRES_DSN, STORE};
 use roaming_service::config::{ConfigArgs, Settings};
 use roaming_service::shutdown::stop_on_signal;
-use roaming_store::{RunRow, SqliteStore, Store, StoreError};
+use roaming_store::{PostgresOptions, PostgresStore, RunRow, SqliteStore, Store, StoreError};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
@@ -47,36 +47,65 @@ struct VerifyArgs {
 impl Cli {
     /// Does what was asked for.
     pub async fn execute(self, settings: &Settings) -> Exit {
-        let store = settings.path(&STORE).expect("a setting with a default");
+        let place = match Place::of(settings) {
+            Ok(place) => place,
+            Err(error) => return store_exit(&error).tell(&error),
+        };
         match self.command {
-            None | Some(Command::Run) => daemon(settings, &store).await,
-            Some(Command::Verify(args)) => print_balance(&store, &args.run).await,
-            Some(Command::Runs) => print_runs(&store).await,
+            None | Some(Command::Run) => daemon(settings, place).await,
+            Some(Command::Verify(args)) => print_balance(place, &args.run).await,
+            Some(Command::Runs) => print_runs(place).await,
             Some(Command::Config(args)) => args.execute(settings),
         }
     }
 }
 
-async fn daemon(settings: &Settings, store: &Path) -> Exit {
+/// Where the store is.
+enum Place {
+    File(PathBuf),
+    Postgres(PostgresOptions),
+}
+
+impl Place {
+    fn of(settings: &Settings) -> Result<Self, StoreError> {
+        match settings.secret(&POSTGRES_DSN) {
+            Some(dsn) => Ok(Self::Postgres(dsn.reveal().parse()?)),
+            None => Ok(Self::File(settings.text(&STORE).into())),
+        }
+    }
+}
+
+async fn daemon(settings: &Settings, place: Place) -> Exit {
     info!(version = env!("CARGO_PKG_VERSION"), "roaming-consumer");
-    match consume(Config::of(settings), store).await {
+    match consume(Config::of(settings), place).await {
         Ok(()) => Exit::Done,
         Err(error) => error.exit().log(&error),
     }
 }
 
-async fn consume(config: Config, store: &Path) -> Result<(), ConsumerError> {
+async fn consume(config: Config, place: Place) -> Result<(), ConsumerError> {
     let stop = CancellationToken::new();
     stop_on_signal(stop.clone()).map_err(ConsumerError::Thread)?;
     let bound = Bound::bind(config).await?;
-    let store = SqliteStore::open(store).await?;
+    match place {
+        Place::File(path) => count(bound, SqliteStore::open(path).await?, stop).await,
+        // A server that is away is waited for, like the broker, once readiness can say so.
+        Place::Postgres(options) => count(bound, PostgresStore::new(options), stop).await,
+    }
+}
+
+async fn count(
+    bound: Bound,
+    store: impl Store + Clone,
+    stop: CancellationToken,
+) -> Result<(), ConsumerError> {
     let result = App::on(bound, store.clone()).run(stop).await;
     store.close().await;
     result
 }
 
-async fn print_balance(store: &Path, run: &str) -> Exit {
-    match balance(store, run).await {
+async fn print_balance(place: Place, run: &str) -> Exit {
+    match balance(place, run).await {
         Ok((sheet, exit)) => print(&sheet, exit),
         Err(error) => {
             let exit = match &error {
@@ -89,8 +118,16 @@ async fn print_balance(store: &Path, run: &str) -> Exit {
     }
 }
 
-async fn balance(path: &Path, name: &str) -> Result<(String, Exit), VerifyError> {
-    let store = SqliteStore::open_existing(path).await?;
+async fn balance(place: Place, name: &str) -> Result<(String, Exit), VerifyError> {
+    match place {
+        Place::File(path) => balance_in(SqliteStore::open_existing(path).await?, name).await,
+        Place::Postgres(options) => {
+            balance_in(PostgresStore::open_existing(options).await?, name).await
+        }
+    }
+}
+
+async fn balance_in(store: impl Store, name: &str) -> Result<(String, Exit), VerifyError> {
     let result = async {
         let run = find_run(&store, name).await?;
         let verification = verify(&store, &run).await?;
@@ -103,15 +140,21 @@ async fn balance(path: &Path, name: &str) -> Result<(String, Exit), VerifyError>
     Ok((format!("run {} ({})\n{verification}", run.name, run.run), exit))
 }
 
-async fn print_runs(path: &Path) -> Exit {
-    match runs(path).await {
+async fn print_runs(place: Place) -> Exit {
+    match runs(place).await {
         Ok(list) => print(&list, Exit::Done),
         Err(error) => store_exit(&error).tell(&error),
     }
 }
 
-async fn runs(path: &Path) -> Result<String, StoreError> {
-    let store = SqliteStore::open_existing(path).await?;
+async fn runs(place: Place) -> Result<String, StoreError> {
+    match place {
+        Place::File(path) => runs_in(SqliteStore::open_existing(path).await?).await,
+        Place::Postgres(options) => runs_in(PostgresStore::open_existing(options).await?).await,
+    }
+}
+
+async fn runs_in(store: impl Store) -> Result<String, StoreError> {
     let list = list(&store).await;
     store.close().await;
     list

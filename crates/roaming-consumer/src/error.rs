@@ -104,6 +104,11 @@ pub(crate) fn store_exit(error: &StoreError) -> Exit {
         | StoreError::CannotOpen { .. }
         | StoreError::NotAStore { .. }
         | StoreError::NewerSchema { .. }
+        | StoreError::WrongDsn { .. }
+        | StoreError::WrongIdentity { .. }
+        | StoreError::Tls { .. }
+        | StoreError::NoDatabase { .. }
+        | StoreError::NoRight { .. }
         | StoreError::OtherLog { .. }
         | StoreError::OtherWindow { .. } => Exit::Usage,
         _ => Exit::Failed,

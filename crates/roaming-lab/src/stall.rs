@@ -81,4 +81,8 @@ impl<S: Store> Store for Stalling<S> {
     async fn summary(&self, run: RunId) -> Result<BTreeMap<SummaryKey, Totals>, StoreError> {
         self.store.summary(run).await
     }
+
+    async fn close(&self) {
+        self.store.close().await;
+    }
 }

@@ -16,10 +16,12 @@ pub enum StoreError {
         folder: PathBuf,
     },
     /// There is no store, and none was to be created.
-    #[error("no store at {}; name the file that the consumer writes with --store", path.display())]
+    #[error(
+        "no store at {store}; name the one that the consumer writes with --store or --postgres-dsn"
+    )]
     NotFound {
         /// Where it was looked for.
-        path: PathBuf,
+        store: String,
     },
     /// The file may not be written.
     #[error("store {} is read-only; give the user of this process write access to it and its folder, or name another with --store", path.display())]
@@ -35,25 +37,81 @@ pub enum StoreError {
         /// What the database says.
         source: DatabaseError,
     },
-    /// The file is no database, or one of another program.
-    #[error("{} is not a store of this program and is left as it is; name another with --store", path.display())]
+    /// The file is no database, or what is there is another program's.
+    #[error(
+        "{store} is not a store of this program and is left as it is; name another with --store or --postgres-dsn"
+    )]
     NotAStore {
-        /// The file.
-        path: PathBuf,
+        /// The file, or the schema of a database.
+        store: String,
     },
     /// A newer version of the program has made or migrated the store.
-    #[error("store {} has schema version {found}, this program knows versions up to {known}; use a newer roaming-consumer, or name another store with --store", path.display())]
+    #[error(
+        "store {store} has schema version {found}, this program knows versions up to {known}; use a newer roaming-consumer, or name another store with --store or --postgres-dsn"
+    )]
     NewerSchema {
         /// The store.
-        path: PathBuf,
+        store: String,
         /// Its schema version.
         found: u32,
         /// The newest version that this program knows.
         known: u32,
     },
+    /// The DSN cannot be used. Ends the process: it does not change while it runs.
+    #[error(
+        "the DSN of PostgreSQL cannot be used: {reason}; write it as postgres://role:password@host:5432/database (--postgres-dsn or POSTGRES_DSN)"
+    )]
+    WrongDsn {
+        /// What is wrong with it, without a password.
+        reason: String,
+    },
+    /// The server does not let the role in (SQLSTATE class 28). Ends the process: another password takes
+    /// another start.
+    #[error(
+        "PostgreSQL does not let the role in; check role and password of --postgres-dsn or POSTGRES_DSN, and the server's pg_hba.conf"
+    )]
+    WrongIdentity {
+        /// What the database says.
+        source: DatabaseError,
+    },
+    /// One side does not accept the other's certificate, or there is no TLS. Ends the process: files that
+    /// do not fit together take a person.
+    #[error(
+        "no TLS connection to PostgreSQL; check sslmode, sslrootcert, sslcert and sslkey of --postgres-dsn or POSTGRES_DSN against the server's certificate"
+    )]
+    Tls {
+        /// What the TLS library says.
+        source: DatabaseError,
+    },
+    /// The server has no such database (3D000). Ends the process: it could be misspelt.
+    #[error(
+        "PostgreSQL has no such database; make it with scripts/postgres-roles, or name another with --postgres-dsn or POSTGRES_DSN"
+    )]
+    NoDatabase {
+        /// What the database says.
+        source: DatabaseError,
+    },
+    /// The role lacks a right (42501), from the start or since it was revoked. Ends the process: a person
+    /// must grant it.
+    #[error(
+        "the role lacks a right that the consumer needs; grant it with scripts/postgres-roles, and start the consumer again, nothing is lost"
+    )]
+    NoRight {
+        /// What the database says.
+        source: DatabaseError,
+    },
+    /// The database takes no writes (25006): a standby, or `default_transaction_read_only`. Waited for:
+    /// after a failover the next connection may find the primary.
+    #[error(
+        "PostgreSQL takes no writes; point --postgres-dsn at the primary, or set default_transaction_read_only of database and role to off, the consumer then goes on by itself and has lost nothing"
+    )]
+    WritesRefused {
+        /// What the database says.
+        source: DatabaseError,
+    },
     /// The store's offsets belong to another log.
     #[error(
-        "the store holds run data of log {found}, but the broker's log is {expected}; give the consumer a new store with --store, or point it at the broker that the store belongs to"
+        "the store holds run data of log {found}, but the broker's log is {expected}; give the consumer a new store with --store or --postgres-dsn, or point it at the broker that the store belongs to"
     )]
     OtherLog {
         /// The token of the log that was offered.
@@ -63,7 +121,7 @@ pub enum StoreError {
     },
     /// The store's rows were made with windows of another length.
     #[error(
-        "the store holds windows of {found_ms} ms, but the configuration says {expected_ms} ms; keep the window length, or give the consumer a new store with --store"
+        "the store holds windows of {found_ms} ms, but the configuration says {expected_ms} ms; keep the window length, or give the consumer a new store with --store or --postgres-dsn"
     )]
     OtherWindow {
         /// The length that was offered, in milliseconds.
@@ -95,7 +153,9 @@ pub enum StoreError {
         /// What the database says.
         source: DatabaseError,
     },
-    /// Another process holds the store for longer than the busy timeout, or a connection is lost.
+    /// What passes: another process holds the store for longer than the time limit, a connection is lost
+    /// or cannot be made, the server is starting, stopping, out of connections, or does not answer. Waited
+    /// for, at start too.
     #[error("the store is not available at the moment")]
     Unavailable {
         /// What the database says.
@@ -139,7 +199,9 @@ impl StoreError {
     /// Returns what the error asks for.
     pub fn disposition(&self) -> Disposition {
         match self {
-            Self::Full { .. } | Self::Unavailable { .. } => Disposition::Retry,
+            Self::Full { .. } | Self::Unavailable { .. } | Self::WritesRefused { .. } => {
+                Disposition::Retry
+            }
             Self::Fenced { .. } | Self::UnknownOutcome { .. } => Disposition::Fence,
             _ => Disposition::Fatal,
         }
@@ -150,6 +212,7 @@ impl StoreError {
         match self {
             Self::Full { .. } => "store_full",
             Self::Unavailable { .. } => "store_unavailable",
+            Self::WritesRefused { .. } => "store_read_only",
             Self::Fenced { .. } => "store_fenced",
             Self::UnknownOutcome { .. } => "store_unknown_outcome",
             _ => "store_refused",

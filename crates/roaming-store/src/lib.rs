@@ -10,6 +10,8 @@
 //! for, and the caller decides.
 
 mod error;
+mod postgres;
+mod sql;
 mod sqlite;
 
 use std::collections::BTreeMap;
@@ -20,7 +22,17 @@ use roaming_analytics::{Checkpoint, LaneRow, Snapshot};
 use roaming_events::{EventType, Outcome, PlmnId, RowKey, RunId, SimDuration, SimTime, Totals};
 
 pub use error::{DatabaseError, Disposition, StoreError};
-pub use sqlite::{Create, SCHEMA_VERSION, SqliteOptions, SqliteStore};
+pub use postgres::{PostgresOptions, PostgresStore};
+pub use sqlite::{SCHEMA_VERSION, SqliteOptions, SqliteStore};
+
+/// What to do where there is no store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Create {
+    /// Make one: the consumer.
+    IfMissing,
+    /// Fail with [`StoreError::NotFound`]: whoever only reads, so that a mistyped name makes nothing.
+    Never,
+}
 
 /// A place that holds checkpoints, with exactly the promises that counting exactly once needs.
 ///
@@ -96,6 +108,9 @@ pub trait Store: Send + Sync + 'static {
         &self,
         run: RunId,
     ) -> impl Future<Output = Result<BTreeMap<SummaryKey, Totals>, StoreError>> + Send;
+
+    /// Waits for what is under way and closes the store. Whatever is asked of it afterwards fails.
+    fn close(&self) -> impl Future<Output = ()> + Send;
 }
 
 /// Proof of having acquired a partition; rises with every acquisition.

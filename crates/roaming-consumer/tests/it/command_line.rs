@@ -6,7 +6,7 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use roaming_store::SqliteStore;
+use roaming_store::{SqliteStore, Store};
 use sqlx::ConnectOptions;
 use tempfile::TempDir;
 
@@ -106,6 +106,23 @@ fn a_check_says_all_that_is_wrong() {
 #[test]
 fn a_store_that_cannot_be_opened_is_named() {
     check(&consumer(&["--store", "/nowhere/run.db"]), 64, &["/nowhere", "create it", "--store"]);
+}
+
+#[test]
+fn a_wrong_dsn_is_refused_without_repeating_the_password() {
+    for command in [&["run"][..], &["runs"], &["verify", "--run", "x"]] {
+        let dsn = ["--postgres-dsn", "postgres://me:hunter2@db/roaming?sslmode=full"];
+        let output = consumer(&[command, &dsn].concat());
+        check(&output, 64, &["sslmode may be", "--postgres-dsn or POSTGRES_DSN"]);
+        let said = [output.stdout, output.stderr].concat();
+        assert!(!String::from_utf8_lossy(&said).contains("hunter2"));
+    }
+}
+
+#[test]
+fn a_command_says_that_the_server_is_away() {
+    let output = consumer(&["runs", "--postgres-dsn", "postgres://me@127.0.0.1:1/roaming"]);
+    check(&output, 1, &["the store is not available at the moment", "refused"]);
 }
 
 #[tokio::test]

@@ -116,6 +116,10 @@ impl Store for Faulty {
     async fn summary(&self, run: RunId) -> Result<BTreeMap<SummaryKey, Totals>, StoreError> {
         self.store.summary(run).await
     }
+
+    async fn close(&self) {
+        self.store.close().await;
+    }
 }
 
 /// Sum of all lines of a metric.

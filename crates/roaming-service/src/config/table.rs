@@ -243,6 +243,22 @@ settings! {
         moves: "where it is counted; a new file starts from the beginning of the topic",
         programs: &[Program::Consumer],
     }
+    /// PostgreSQL database of the store, in place of a file: `postgres://role:password@host:5432/database`
+    POSTGRES_DSN {
+        key: "store.postgres_dsn",
+        env: "POSTGRES_DSN",
+        flag: "postgres-dsn",
+        kind: Kind::Text {
+            check: |text| {
+                let text = text.trim();
+                text.starts_with("postgres://") || text.starts_with("postgresql://")
+            },
+            allowed: "postgres://role:password@host:5432/database?sslmode=…",
+        },
+        secret: true,
+        moves: "where it is counted, and whether several consumers can share the work; TLS is asked for in it",
+        programs: &[Program::Consumer],
+    }
     /// Folder for the lab's store, made where it is missing; a fresh one among the temporary files where there is none
     LAB_DIR {
         key: "lab.dir",

@@ -1,9 +1,8 @@
 //! The store in one SQLite file.
 
-mod codec;
-mod read;
+mod errors;
 mod schema;
-mod write;
+mod session;
 
 use std::collections::BTreeMap;
 use std::future::ready;
@@ -12,10 +11,14 @@ use std::time::Duration;
 
 use roaming_analytics::Checkpoint;
 use roaming_events::{RowKey, RunId, SimDuration, Totals};
+use sqlx::pool::PoolConnection;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{ConnectOptions, Connection, SqliteConnection, SqlitePool};
+use sqlx::{ConnectOptions, Connection, Sqlite, SqliteConnection, SqlitePool};
 
-use crate::{Acquired, Epoch, Found, Progress, RunRow, Store, StoreError, StoredRow, SummaryKey};
+use crate::sql;
+use crate::{
+    Acquired, Create, Epoch, Found, Progress, RunRow, Store, StoreError, StoredRow, SummaryKey,
+};
 
 pub use schema::SCHEMA_VERSION;
 
@@ -25,6 +28,10 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Connections that read at the same time: the page, metrics, `verify` and reloads. A further reader
 /// waits for one of them.
 const READERS_MAX: u32 = 4;
+
+/// A transaction that may write takes the lock at once: upgrading a read lock could fail at any later
+/// statement.
+const BEGIN: &str = "BEGIN IMMEDIATE";
 
 /// Which file, and what to do with it.
 #[derive(Clone, Debug)]
@@ -36,15 +43,6 @@ pub struct SqliteOptions {
     /// The most pages of 4096 octets that the file may have; none: until the disk is full. At the limit
     /// a checkpoint fails with [`StoreError::Full`] and nothing is lost.
     pub pages_max: Option<u32>,
-}
-
-/// What to do where there is no store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Create {
-    /// Make one: the consumer.
-    IfMissing,
-    /// Fail with [`StoreError::NotFound`]: whoever only reads, so that a mistyped name makes no file.
-    Never,
 }
 
 /// A [`Store`] in one SQLite file.
@@ -103,12 +101,12 @@ impl SqliteStore {
             .before_acquire(|connection, _| Box::pin(ready(Ok(usable(connection)))))
             .connect_with(write)
             .await
-            .map_err(|error| codec::opening(&path, error))?;
+            .map_err(|error| errors::opening(&path, error))?;
         schema::migrate(&writer, &path).await?;
         let readers = pool(READERS_MAX)
             .connect_with(connect.pragma("query_only", "ON"))
             .await
-            .map_err(|error| codec::opening(&path, error))?;
+            .map_err(|error| errors::opening(&path, error))?;
         Ok(Self { path, writer, readers })
     }
 
@@ -117,11 +115,12 @@ impl SqliteStore {
         &self.path
     }
 
-    /// Waits for what is under way and closes the file; the write-ahead log is then empty. Whatever is
-    /// asked of the store afterwards fails.
-    pub async fn close(&self) {
-        self.readers.close().await;
-        self.writer.close().await;
+    async fn writer(&self, operation: &'static str) -> Result<PoolConnection<Sqlite>, StoreError> {
+        self.writer.acquire().await.map_err(errors::failed(operation))
+    }
+
+    async fn reader(&self, operation: &'static str) -> Result<PoolConnection<Sqlite>, StoreError> {
+        self.readers.acquire().await.map_err(errors::failed(operation))
     }
 }
 
@@ -156,48 +155,51 @@ fn check_file(path: &Path, create: Create) -> Result<(), StoreError> {
         Ok(file) if file.permissions().readonly() => {
             Err(StoreError::ReadOnly { path: path.to_owned() })
         }
-        Ok(file) if !file.is_file() => Err(StoreError::NotAStore { path: path.to_owned() }),
-        Err(_) if create == Create::Never => Err(StoreError::NotFound { path: path.to_owned() }),
+        Ok(file) if !file.is_file() => {
+            Err(StoreError::NotAStore { store: path.display().to_string() })
+        }
+        Err(_) if create == Create::Never => {
+            Err(StoreError::NotFound { store: path.display().to_string() })
+        }
         _ => Ok(()),
     }
 }
 
 impl Store for SqliteStore {
     async fn bind_log(&self, token: &str) -> Result<(), StoreError> {
-        let found = write::bind(&self.writer, "log", token).await?;
-        if found == token {
-            return Ok(());
-        }
-        Err(StoreError::OtherLog { expected: token.to_owned(), found })
+        sql::bind_log(&mut *self.writer("tie itself to the log").await?, token).await
     }
 
     async fn bind_window(&self, window: SimDuration) -> Result<(), StoreError> {
-        let expected_ms = window.ms();
-        let found = write::bind(&self.writer, "window_ms", &expected_ms.to_string()).await?;
-        match codec::number("bindings", "value", &found)? {
-            found_ms if found_ms == expected_ms => Ok(()),
-            found_ms => Err(StoreError::OtherWindow { expected_ms, found_ms }),
-        }
+        let mut writer = self.writer("tie itself to the window length").await?;
+        sql::bind_window(&mut *writer, window).await
     }
 
     async fn window(&self) -> Result<Option<SimDuration>, StoreError> {
-        read::window(&self.readers).await
+        sql::window(&mut *self.reader("read the window length").await?).await
     }
 
     async fn put_run(&self, run: &RunRow) -> Result<(), StoreError> {
-        write::put_run(&self.writer, run).await
+        sql::put_run(&mut *self.writer("write a run").await?, run).await
     }
 
     async fn runs(&self) -> Result<Vec<RunRow>, StoreError> {
-        read::runs(&self.readers).await
+        sql::runs(&mut *self.reader("read the runs").await?).await
     }
 
     async fn acquire(&self, partition: u16, owner: &str) -> Result<Acquired, StoreError> {
-        write::acquire(&self.writer, partition, owner).await
+        let failed = errors::failed("acquire a partition");
+        let mut transaction = self.writer.begin_with(BEGIN).await.map_err(&failed)?;
+        let acquired = sql::acquire(&mut *transaction, partition, owner).await?;
+        transaction.commit().await.map_err(&failed)?;
+        Ok(acquired)
     }
 
     async fn commit(&self, epoch: Epoch, checkpoint: &Checkpoint) -> Result<(), StoreError> {
-        write::commit(&self.writer, epoch, checkpoint).await
+        let failed = errors::failed("write a checkpoint");
+        let mut transaction = self.writer.begin_with(BEGIN).await.map_err(failed)?;
+        sql::write_checkpoint(&mut *transaction, epoch, checkpoint).await?;
+        transaction.commit().await.map_err(errors::commit_failed(checkpoint.partition))
     }
 
     async fn load_rows(
@@ -205,18 +207,33 @@ impl Store for SqliteStore {
         partition: u16,
         keys: &[(RunId, RowKey)],
     ) -> Result<Vec<StoredRow>, StoreError> {
-        read::load_rows(&self.readers, partition, keys).await
+        let mut reader = self.reader("reload aggregate rows").await?;
+        sql::load_rows(&mut *reader, partition, keys).await
     }
 
     async fn found(&self, run: RunId) -> Result<Found, StoreError> {
-        read::found(&self.readers, run).await
+        // One transaction, so that lanes and rows are of the same moment.
+        let failed = errors::failed("read a run");
+        let mut transaction = self.readers.begin().await.map_err(&failed)?;
+        let found = sql::found(&mut *transaction, run).await?;
+        transaction.commit().await.map_err(&failed)?;
+        Ok(found)
     }
 
     async fn progress(&self, run: RunId) -> Result<Progress, StoreError> {
-        read::progress(&self.readers, run).await
+        let failed = errors::failed("read a run's progress");
+        let mut transaction = self.readers.begin().await.map_err(&failed)?;
+        let progress = sql::progress(&mut *transaction, run).await?;
+        transaction.commit().await.map_err(&failed)?;
+        Ok(progress)
     }
 
     async fn summary(&self, run: RunId) -> Result<BTreeMap<SummaryKey, Totals>, StoreError> {
-        read::summary(&self.readers, run).await
+        sql::summary(&mut *self.reader("sum up a run").await?, run).await
+    }
+
+    async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
     }
 }

@@ -1,89 +1,67 @@
-//! Values as SQLite holds them, and its errors as ours.
+//! Values as the columns hold them.
 //!
-//! SQLite's integers are signed and of 64 bits. A digest keeps its bits and may look negative; counts
-//! never reach 2^63, so a negative one is damage.
+//! Integers are signed and of 64 bits. A digest keeps its bits and may look negative; counts never reach
+//! 2^63, so a negative one is damage.
 
 use std::fmt::Display;
-use std::path::Path;
 use std::str::FromStr;
 
 use roaming_analytics::LaneRow;
 use roaming_events::{
     LATENCY_BOUNDS_US, LaneDigest, LaneId, LaneTally, RowKey, RunId, Sequence, SimTime, Totals,
 };
-use sqlx::Row;
-use sqlx::sqlite::SqliteRow;
+use sqlx::{ColumnIndex, Decode, Row, Type};
 
 use crate::StoreError;
 
-/// Result codes of SQLite (<https://www.sqlite.org/rescode.html>), without their extensions.
-const BUSY: i32 = 5;
-const LOCKED: i32 = 6;
-const READONLY: i32 = 8;
-const IOERR: i32 = 10;
-const FULL: i32 = 13;
-const NOTADB: i32 = 26;
-
-/// Says what an error of an operation on an open store means.
-pub(super) fn failed(operation: &'static str) -> impl Fn(sqlx::Error) -> StoreError {
-    move |error| {
-        let passing = matches!(error, sqlx::Error::PoolTimedOut | sqlx::Error::Io(_));
-        let source = Box::new(error);
-        match result_code(&source) {
-            Some(FULL) => StoreError::Full { source },
-            Some(BUSY | LOCKED | IOERR) => StoreError::Unavailable { source },
-            _ if passing => StoreError::Unavailable { source },
-            _ => StoreError::Refused { operation, source },
-        }
-    }
+/// A row whose columns can be read by name, of either database.
+pub(crate) trait Cells: Send + Sync {
+    fn integer(&self, column: &str) -> Result<Option<i64>, sqlx::Error>;
+    fn text(&self, column: &str) -> Result<&str, sqlx::Error>;
+    fn flag(&self, column: &str) -> Result<bool, sqlx::Error>;
 }
 
-/// Says what an error of COMMIT means. Where the disk is full, the frame that makes the transaction
-/// count did not reach the write-ahead log, so nothing was written; no other error says as much.
-pub(super) fn commit_failed(partition: u16) -> impl Fn(sqlx::Error) -> StoreError {
-    move |error| {
-        let source = Box::new(error);
-        match result_code(&source) {
-            Some(FULL) => StoreError::Full { source },
-            _ => StoreError::UnknownOutcome { partition, source },
-        }
+impl<R> Cells for R
+where
+    R: Row,
+    for<'c> &'c str: ColumnIndex<R>,
+    for<'r> Option<i64>: Decode<'r, R::Database>,
+    for<'r> &'r str: Decode<'r, R::Database>,
+    for<'r> bool: Decode<'r, R::Database>,
+    Option<i64>: Type<R::Database>,
+    for<'r> &'r str: Type<R::Database>,
+    bool: Type<R::Database>,
+{
+    fn integer(&self, column: &str) -> Result<Option<i64>, sqlx::Error> {
+        self.try_get(column)
     }
-}
 
-/// Says what an error while opening means.
-pub(super) fn opening(path: &Path, error: sqlx::Error) -> StoreError {
-    let path = path.to_owned();
-    match result_code(&error) {
-        Some(NOTADB) => StoreError::NotAStore { path },
-        Some(READONLY) => StoreError::ReadOnly { path },
-        Some(FULL) => StoreError::Full { source: Box::new(error) },
-        Some(BUSY | LOCKED) => StoreError::Unavailable { source: Box::new(error) },
-        _ => StoreError::CannotOpen { path, source: Box::new(error) },
+    fn text(&self, column: &str) -> Result<&str, sqlx::Error> {
+        self.try_get(column)
     }
-}
 
-fn result_code(error: &sqlx::Error) -> Option<i32> {
-    let code: i32 = error.as_database_error()?.code()?.parse().ok()?;
-    Some(code & 0xff)
+    fn flag(&self, column: &str) -> Result<bool, sqlx::Error> {
+        self.try_get(column)
+    }
 }
 
 /// Returns a run id as stored.
-pub(super) fn run_number(run: RunId) -> i64 {
+pub(crate) fn run_number(run: RunId) -> i64 {
     run.get().cast_signed()
 }
 
 /// Reads a run id back.
-pub(super) fn run(number: i64) -> RunId {
+pub(crate) fn run(number: i64) -> RunId {
     RunId::from_hash(number.cast_unsigned() << 2)
 }
 
 /// Returns a count as stored.
-pub(super) fn count(count: u64) -> i64 {
+pub(crate) fn count(count: u64) -> i64 {
     i64::try_from(count).expect("2^63 octets, microseconds or events are out of reach")
 }
 
 /// Reads a text that stands for a value.
-pub(super) fn number<T: FromStr>(
+pub(crate) fn number<T: FromStr>(
     table: &'static str,
     column: &'static str,
     text: &str,
@@ -96,23 +74,23 @@ fn damaged(table: &'static str, column: &'static str, value: impl Display) -> St
 }
 
 /// Reads columns of one row by name; a column that is no value of its kind is damage.
-pub(super) struct Columns<'a> {
-    pub(super) table: &'static str,
-    pub(super) row: &'a SqliteRow,
+pub(crate) struct Columns<'a> {
+    pub(crate) table: &'static str,
+    pub(crate) row: &'a dyn Cells,
 }
 
 impl Columns<'_> {
-    pub(super) fn integer(&self, column: &'static str) -> Result<i64, StoreError> {
-        self.row.try_get(column).map_err(|error| damaged(self.table, column, error))
+    pub(crate) fn integer(&self, column: &'static str) -> Result<i64, StoreError> {
+        let value = self.row.integer(column).map_err(|error| damaged(self.table, column, error))?;
+        value.ok_or_else(|| damaged(self.table, column, "NULL"))
     }
 
-    pub(super) fn optional(&self, column: &'static str) -> Result<Option<u64>, StoreError> {
-        let value: Option<i64> =
-            self.row.try_get(column).map_err(|error| damaged(self.table, column, error))?;
+    pub(crate) fn optional(&self, column: &'static str) -> Result<Option<u64>, StoreError> {
+        let value = self.row.integer(column).map_err(|error| damaged(self.table, column, error))?;
         value.map(|value| self.unsigned(column, value)).transpose()
     }
 
-    pub(super) fn count(&self, column: &'static str) -> Result<u64, StoreError> {
+    pub(crate) fn count(&self, column: &'static str) -> Result<u64, StoreError> {
         self.unsigned(column, self.integer(column)?)
     }
 
@@ -120,20 +98,24 @@ impl Columns<'_> {
         u64::try_from(value).map_err(|_| damaged(self.table, column, value))
     }
 
-    pub(super) fn small(&self, column: &'static str) -> Result<u16, StoreError> {
+    pub(crate) fn small(&self, column: &'static str) -> Result<u16, StoreError> {
         let value = self.integer(column)?;
         u16::try_from(value).map_err(|_| damaged(self.table, column, value))
     }
 
-    pub(super) fn time(&self, column: &'static str) -> Result<SimTime, StoreError> {
+    pub(crate) fn time(&self, column: &'static str) -> Result<SimTime, StoreError> {
         self.count(column).map(SimTime::from_unix_ms)
     }
 
-    pub(super) fn text(&self, column: &'static str) -> Result<&str, StoreError> {
-        self.row.try_get(column).map_err(|error| damaged(self.table, column, error))
+    pub(crate) fn text(&self, column: &'static str) -> Result<&str, StoreError> {
+        self.row.text(column).map_err(|error| damaged(self.table, column, error))
     }
 
-    pub(super) fn parsed<T: FromStr>(&self, column: &'static str) -> Result<T, StoreError> {
+    fn flag(&self, column: &'static str) -> Result<bool, StoreError> {
+        self.row.flag(column).map_err(|error| damaged(self.table, column, error))
+    }
+
+    pub(crate) fn parsed<T: FromStr>(&self, column: &'static str) -> Result<T, StoreError> {
         number(self.table, column, self.text(column)?)
     }
 
@@ -141,7 +123,7 @@ impl Columns<'_> {
         Sequence::try_new(value).ok_or_else(|| damaged(self.table, column, value))
     }
 
-    pub(super) fn lane_row(&self) -> Result<LaneRow, StoreError> {
+    pub(crate) fn lane_row(&self) -> Result<LaneRow, StoreError> {
         let lane = self.small("lane")?;
         let gaps: Vec<(u64, u64)> = serde_json::from_str(self.text("gaps")?)
             .map_err(|error| damaged(self.table, "gaps", error))?;
@@ -163,11 +145,11 @@ impl Columns<'_> {
             rejected: self.count("rejected")?,
             emission_time: self.time("emission_time_ms")?,
             end: end.map(|end| self.sequence("end_sequence", end)).transpose()?,
-            failed: self.integer("failed")? != 0,
+            failed: self.flag("failed")?,
         })
     }
 
-    pub(super) fn row_key(&self) -> Result<RowKey, StoreError> {
+    pub(crate) fn row_key(&self) -> Result<RowKey, StoreError> {
         Ok(RowKey {
             window_start: self.time("window_start_ms")?,
             home_plmn: self.parsed("home_plmn")?,
@@ -178,7 +160,7 @@ impl Columns<'_> {
         })
     }
 
-    pub(super) fn totals(&self) -> Result<Totals, StoreError> {
+    pub(crate) fn totals(&self) -> Result<Totals, StoreError> {
         let mut latency_buckets = [0; LATENCY_BOUNDS_US.len() + 1];
         for (bucket, column) in latency_buckets.iter_mut().zip(LATENCY_COLUMNS) {
             *bucket = self.count(column)?;
@@ -196,15 +178,15 @@ impl Columns<'_> {
 }
 
 /// Columns of an aggregate row that name it, after run and partition.
-pub(super) const KEY_COLUMNS: [&str; 6] =
+pub(crate) const KEY_COLUMNS: [&str; 6] =
     ["window_start_ms", "home_plmn", "visited_plmn", "rat", "procedure", "outcome"];
 
 /// Columns of an aggregate row that add up, before the latency buckets.
-pub(super) const SUM_COLUMNS: [&str; 6] =
+pub(crate) const SUM_COLUMNS: [&str; 6] =
     ["events", "latency_us", "duration_s", "octets_uplink", "octets_downlink", "charge_millionths"];
 
 /// Columns of the latency buckets, in the order of [`LATENCY_BOUNDS_US`].
-pub(super) const LATENCY_COLUMNS: [&str; LATENCY_BOUNDS_US.len() + 1] = [
+pub(crate) const LATENCY_COLUMNS: [&str; LATENCY_BOUNDS_US.len() + 1] = [
     "latency_le_10ms",
     "latency_le_20ms",
     "latency_le_40ms",
@@ -223,10 +205,29 @@ pub(super) const LATENCY_COLUMNS: [&str; LATENCY_BOUNDS_US.len() + 1] = [
     "latency_above",
 ];
 
+/// How many columns add up.
+pub(crate) const SUMS: usize = SUM_COLUMNS.len() + LATENCY_COLUMNS.len();
+
+/// Returns the values of the columns that add up, in the order of [`SUM_COLUMNS`] and [`LATENCY_COLUMNS`].
+pub(crate) fn sums(totals: &Totals) -> [i64; SUMS] {
+    let mut values = [0; SUMS];
+    let (sums, buckets) = values.split_at_mut(SUM_COLUMNS.len());
+    sums.copy_from_slice(&[
+        count(totals.events),
+        count(totals.latency_us),
+        count(totals.duration_s),
+        count(totals.octets_uplink),
+        count(totals.octets_downlink),
+        totals.charge_millionths,
+    ]);
+    for (value, bucket) in buckets.iter_mut().zip(totals.latency_buckets) {
+        *value = count(bucket);
+    }
+    values
+}
+
 #[cfg(test)]
 mod tests {
-    use sqlx::{Connection, SqliteConnection};
-
     use super::*;
 
     #[test]
@@ -234,17 +235,6 @@ mod tests {
         for (bound, column) in LATENCY_BOUNDS_US.into_iter().zip(LATENCY_COLUMNS) {
             assert_eq!(column, format!("latency_le_{}ms", bound / 1000));
         }
-    }
-
-    #[tokio::test]
-    async fn a_full_disk_at_commit_is_no_unknown_outcome() {
-        let mut full = SqliteConnection::connect("sqlite::memory:").await.unwrap();
-        let script =
-            "PRAGMA max_page_count = 2; CREATE TABLE t (x); INSERT INTO t VALUES (zeroblob(9999))";
-        let error = sqlx::raw_sql(script).execute(&mut full).await.unwrap_err();
-        assert!(matches!(commit_failed(3)(error), StoreError::Full { .. }));
-        let error = sqlx::Error::WorkerCrashed;
-        assert!(matches!(commit_failed(3)(error), StoreError::UnknownOutcome { partition: 3, .. }));
     }
 
     #[test]
