@@ -9,8 +9,9 @@ use super::table::spellings;
 /// somebody else's business.
 const PREFIX: &str = "ROAMING_";
 
-/// Variables of the tests, whose processes pass them on to the programs.
-const OF_TESTS: &[&str] = &["ROAMING_SEED"];
+/// Variables of tests and scripts, which may stand in the environment of the programs too.
+const NO_SETTINGS: &[&str] =
+    &["ROAMING_READER_PASSWORD", "ROAMING_SEED", "ROAMING_WRITER_PASSWORD"];
 
 /// The environment of a process, or what a test says it is.
 #[derive(Clone, Debug, Default)]
@@ -39,7 +40,7 @@ impl Environment {
         self.0
             .keys()
             .filter(|name| name.starts_with(PREFIX) && !is_known(name))
-            .filter(|name| !OF_TESTS.contains(&name.as_str()) && !self.is_service_link(name))
+            .filter(|name| !NO_SETTINGS.contains(&name.as_str()) && !self.is_service_link(name))
             .map(|name| ConfigError::UnknownVariable {
                 suggestion: did_you_mean(name, known.iter().map(String::as_str)),
                 name: name.clone(),
