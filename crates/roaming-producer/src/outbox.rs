@@ -15,6 +15,10 @@ use roaming_service::topics;
 
 /// Records on their way at most; below the client's own bound, so that it never refuses one.
 const RECORDS_MAX: usize = 80_000;
+/// Progress records on their way at most. They have room of their own, between [`RECORDS_MAX`] and the
+/// client's bound: at full speed events take all of theirs, and a lane whose progress waits for a gap
+/// between them repeats everything after a crash.
+const PROGRESS_RECORDS_MAX: usize = 15_000;
 /// Bytes on their way at most; below the client's own bound of 64 MiB.
 const BYTES_MAX: u64 = 48 << 20;
 
@@ -122,9 +126,14 @@ impl Outbox {
         })
     }
 
-    /// Whether one more record has room.
-    pub fn has_room(&self) -> bool {
-        self.records < RECORDS_MAX && self.bytes < BYTES_MAX
+    /// Whether one more event or marker has room.
+    fn has_room(&self) -> bool {
+        self.records < RECORDS_MAX + self.progress_records && self.bytes < BYTES_MAX
+    }
+
+    /// Whether one more progress record has room.
+    pub fn has_room_for_progress(&self) -> bool {
+        self.progress_records < PROGRESS_RECORDS_MAX
     }
 
     /// Whether a partition of `roaming.events` takes a record now.

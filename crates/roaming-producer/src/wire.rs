@@ -198,7 +198,7 @@ impl Wire {
     /// # Errors
     /// As [`drive`](Self::drive).
     pub fn record(&mut self, lane: &mut OwnedLane) -> Result<(), WireError> {
-        if !self.outbox.has_room() {
+        if !self.outbox.has_room_for_progress() {
             return Ok(());
         }
         if let Some(progress) = lane.sender.progress() {

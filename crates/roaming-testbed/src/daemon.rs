@@ -15,8 +15,6 @@ const START_LIMIT: Duration = Duration::from_secs(30);
 const STOP_LIMIT: Duration = Duration::from_secs(30);
 /// How often a daemon of one name may be started in a test.
 const STARTS_MAX: usize = 99;
-/// Lines of its log that are shown where a test fails.
-const LINES_SHOWN: usize = 12;
 
 /// A daemon that was started, with a log of its own. It is killed when dropped.
 pub struct Daemon {
@@ -86,16 +84,16 @@ impl Daemon {
         Ok(answer.into_body().read_to_string()?)
     }
 
-    /// Returns the sum of a metric over its labels; 0 where it is not there.
+    /// Returns the sum of a metric that counts over its labels; 0 where it is not there.
     ///
     /// # Errors
     /// As [`get`](Self::get).
-    pub fn metric(&mut self, name: &str) -> Result<f64> {
+    pub fn metric(&mut self, name: &str) -> Result<u64> {
         let text = self.get("/metrics")?;
         let samples = text.lines().filter(|line| {
             line.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '{']))
         });
-        let values = samples.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
+        let values = samples.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok());
         Ok(values.sum())
     }
 
@@ -119,7 +117,7 @@ impl Daemon {
     ///
     /// # Errors
     /// Fails where it had ended before.
-    pub fn kill(mut self) -> Result<()> {
+    pub fn kill(&mut self) -> Result<()> {
         ensure!(self.child.try_wait()?.is_none(), "{} had ended before it was killed", self.name);
         self.child.kill()?;
         self.child.wait()?;
@@ -173,14 +171,5 @@ impl Drop for Daemon {
         // It may have ended by itself.
         let _ = self.child.kill();
         let _ = self.child.wait();
-        if std::thread::panicking()
-            && let Ok(log) = self.log()
-        {
-            let lines: Vec<_> = log.lines().collect();
-            eprintln!("last lines of {}:", self.name);
-            for line in &lines[lines.len().saturating_sub(LINES_SHOWN)..] {
-                eprintln!("  {line}");
-            }
-        }
     }
 }

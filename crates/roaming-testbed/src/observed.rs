@@ -22,13 +22,6 @@ pub struct Observed {
     pub progress: f64,
 }
 
-impl Observed {
-    /// Returns how far it is, in thousandths of the `total` of its events.
-    pub fn permille(&self, total: u64) -> u64 {
-        self.events * 1000 / total.max(1)
-    }
-}
-
 #[derive(Deserialize)]
 struct Page {
     runs: Vec<Observed>,

@@ -21,11 +21,25 @@ pub struct Platform {
 }
 
 impl Platform {
-    /// Starts Kafka, makes a database on `postgres` and the topics.
+    /// Runs a test on a platform of its own. Where it fails the logs of its daemons are kept.
     ///
     /// # Errors
-    /// Fails where one of them cannot be had.
-    pub fn start(postgres: &Postgres, kafka: &KafkaOptions) -> Result<Self> {
+    /// Fails where the test does, and says where the logs are.
+    pub fn with<T>(
+        postgres: &Postgres,
+        kafka: &KafkaOptions,
+        test: impl FnOnce(&Self) -> Result<T>,
+    ) -> Result<T> {
+        let mut platform = Self::start(postgres, kafka)?;
+        let result = test(&platform);
+        if result.is_err() {
+            platform.folder.disable_cleanup(true);
+        }
+        result.with_context(|| format!("the logs are in {}", platform.folder().display()))
+    }
+
+    /// Starts Kafka, makes a database on `postgres` and the topics.
+    fn start(postgres: &Postgres, kafka: &KafkaOptions) -> Result<Self> {
         let platform = Self {
             kafka: Kafka::start(kafka),
             dsn: postgres.create_database(),

@@ -1,11 +1,10 @@
 //! One run during which a producer and a consumer die.
 
-use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::services::{KafkaOptions, Postgres};
 use anyhow::{Context, Result, bail, ensure};
-use roaming_testkit::{Concern, Seed};
+use roaming_testkit::{Concern, Seed, Stream};
 
 use crate::observed::Observed;
 use crate::wait::{wait_for, wait_until};
@@ -21,9 +20,12 @@ const SHARE_LIMIT: Duration = Duration::from_mins(1);
 /// come late: the page is a second old at most.
 const WANTED_PERMILLE: (u64, u64) = (300, 600);
 const LATEST_PERMILLE: u64 = 700;
-/// What a producer logs when the group gives it partitions of lanes, and a consumer of events.
-const PRODUCER_ASSIGNED: &str = "partitions of lanes assigned";
-const CONSUMER_ASSIGNED: &str = "\"partitions assigned\"";
+/// How long what died is away at most.
+const PAUSE_MAX_MS: u64 = 3000;
+/// Simulated seconds a second that let the run last a quarter of a minute.
+const PACE: &str = "3000";
+/// Name of the run.
+const RUN: &str = "trial";
 
 /// What a trial did and saw.
 #[derive(Clone, Debug)]
@@ -56,94 +58,46 @@ pub struct Trial {
 /// # Errors
 /// Fails where anything is lost, counted twice or different, or where no replica took over.
 pub fn run(seed: u64) -> Result<Trial> {
-    let platform = Platform::start(Postgres::shared(), &KafkaOptions::default())?;
-    let seed_text = seed.to_string();
-    let arguments = ["--profile", "demo", "--name", "trial", "--seed", &seed_text];
-    let total = events_of(&platform, &arguments)?;
+    Platform::with(Postgres::shared(), &KafkaOptions::default(), |platform| {
+        disturbed(platform, seed)
+    })
+}
 
-    let (surviving_producer, mut surviving_consumer) =
-        (platform.producer("producer-1")?, platform.consumer("consumer-1")?);
-    let mut mortal_producer = Some(platform.producer("producer-2")?);
-    let mut mortal_consumer = Some(platform.consumer("consumer-2")?);
+fn disturbed(platform: &Platform, seed: u64) -> Result<Trial> {
+    let seed_text = seed.to_string();
+    let arguments = ["--profile", "demo", "--name", RUN, "--seed", &seed_text];
+    let total = events_of(platform, &arguments)?;
+    let mut random = Seed(seed).stream(Concern::Fault);
+    let mut producers = Pair::start(Kind::Producer, platform, &mut random)?;
+    let mut consumers = Pair::start(Kind::Consumer, platform, &mut random)?;
     wait_until("shared partitions", SHARE_LIMIT, || {
-        let (producer, consumer) = (mortal_producer.as_mut(), mortal_consumer.as_mut());
-        let (Some(producer), Some(consumer)) = (producer, consumer) else { bail!("none to ask") };
-        Ok(producer.lines_with(PRODUCER_ASSIGNED)? > 0
-            && consumer.metric("roaming_partitions_owned")? > 3.5
-            && surviving_consumer.metric("roaming_partitions_owned")? > 3.5)
+        Ok(producers.have_shared()? && consumers.have_shared()?)
     })?;
 
-    let mut random = Seed(seed).stream(Concern::Fault);
-    let (low, high) = WANTED_PERMILLE;
-    let mut deaths = [
-        Death {
-            of: Mortal::Producer,
-            wanted: random.between(low, high),
-            pause_ms: random.below(3000),
-            seen: None,
-        },
-        Death {
-            of: Mortal::Consumer,
-            wanted: random.between(low, high),
-            pause_ms: random.below(3000),
-            seen: None,
-        },
-    ];
-    deaths.sort_by_key(|death| death.wanted);
+    // At full speed the producers are far ahead of the consumers; at a pace the two go together.
+    let pace = if seed.is_multiple_of(2) { PACE } else { "max" };
+    platform
+        .producer_command(&[&["scenarios", "load", "--speed", pace], &arguments[..]].concat())?;
+    let loaded = Instant::now();
+    wait_until("both deaths and returns", RUN_LIMIT, || {
+        let is_over = producers.disturb(platform, total)?;
+        Ok(consumers.disturb(platform, total)? && is_over)
+    })?;
+    let (finished, _) = finished(&mut consumers.survivor, RUN, RUN_LIMIT)?;
+    let took = loaded.elapsed();
 
-    let mut load = vec!["scenarios", "load", "--speed", "max"];
-    load.extend(arguments);
-    platform.producer_command(&load)?;
-    let started = std::time::Instant::now();
-    let assigned_before = (
-        surviving_producer.lines_with(PRODUCER_ASSIGNED)?,
-        surviving_consumer.lines_with(CONSUMER_ASSIGNED)?,
-    );
-    for death in &mut deaths {
-        let what = format!("{} of 1000 events", death.wanted);
-        let (run, _) = wait_for(&what, RUN_LIMIT, || {
-            let run = observed::run(&mut surviving_consumer, "trial")?;
-            Ok(run.filter(|run| run.permille(total) >= death.wanted))
-        })?;
-        let permille = run.permille(total);
-        ensure!(
-            permille <= LATEST_PERMILLE && run.lanes_finished < LANES,
-            "the run was at {permille} of 1000 before it could be disturbed at {}",
-            death.wanted
-        );
-        let pause = Duration::from_millis(death.pause_ms);
-        match death.of {
-            Mortal::Producer => {
-                mortal_producer.take().context("no producer to kill")?.kill()?;
-                thread::sleep(pause);
-                mortal_producer = Some(platform.producer("producer-2")?);
-            }
-            Mortal::Consumer => {
-                mortal_consumer.take().context("no consumer to kill")?.kill()?;
-                thread::sleep(pause);
-                mortal_consumer = Some(platform.consumer("consumer-2")?);
-            }
-        }
-        death.seen = Some(permille);
-    }
-    let (finished, _) = finished(&mut surviving_consumer, "trial", RUN_LIMIT)?;
-    let took = started.elapsed();
-    platform.consumer_command(&["verify", "--run", "trial"])?;
+    platform.consumer_command(&["verify", "--run", RUN])?;
     let topic = platform.compare_with_generated(&arguments)?;
-    let killed_at = |mortal| {
-        let death = deaths.iter().find(|death| death.of == mortal);
-        death.and_then(|death| death.seen).unwrap_or_default()
-    };
     let trial = Trial {
         seed,
-        producer_killed_permille: killed_at(Mortal::Producer),
-        consumer_killed_permille: killed_at(Mortal::Consumer),
+        producer_killed_permille: producers.killed_permille()?,
+        consumer_killed_permille: consumers.killed_permille()?,
         events: topic.events(),
         lanes: topic.lanes_ended(),
         repeated: topic.duplicates,
         dropped: finished.duplicates,
-        producer_rebalances: surviving_producer.lines_with(PRODUCER_ASSIGNED)? - assigned_before.0,
-        consumer_rebalances: surviving_consumer.lines_with(CONSUMER_ASSIGNED)? - assigned_before.1,
+        producer_rebalances: producers.rebalances()?,
+        consumer_rebalances: consumers.rebalances()?,
         took,
     };
     ensure!(trial.events == total && trial.lanes == LANES, "not all is on the topic: {trial:?}");
@@ -153,6 +107,114 @@ pub fn run(seed: u64) -> Result<Trial> {
         "nobody took over: {trial:?}"
     );
     Ok(trial)
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Producer,
+    Consumer,
+}
+
+impl Kind {
+    fn start(self, platform: &Platform, number: u8) -> Result<Daemon> {
+        match self {
+            Self::Producer => platform.producer(&format!("producer-{number}")),
+            Self::Consumer => platform.consumer(&format!("consumer-{number}")),
+        }
+    }
+
+    /// What is logged when the group gives partitions.
+    const fn assigned(self) -> &'static str {
+        match self {
+            Self::Producer => "partitions of lanes assigned",
+            Self::Consumer => "\"partitions assigned\"",
+        }
+    }
+}
+
+/// Two replicas, of which one dies and comes back.
+struct Pair {
+    kind: Kind,
+    survivor: Daemon,
+    /// Times that the survivor was given partitions before the other one died.
+    assigned_before: usize,
+    mortal: Mortal,
+    /// How far the run is wanted to be at the death, in thousandths of its events.
+    wanted_permille: u64,
+    /// How long the other one is away.
+    pause: Duration,
+}
+
+enum Mortal {
+    Alive(Daemon),
+    Dead { since: Instant, permille: u64 },
+    Back { permille: u64, _daemon: Daemon },
+}
+
+impl Pair {
+    fn start(kind: Kind, platform: &Platform, random: &mut Stream) -> Result<Self> {
+        let (low, high) = WANTED_PERMILLE;
+        Ok(Self {
+            kind,
+            survivor: kind.start(platform, 1)?,
+            assigned_before: 0,
+            mortal: Mortal::Alive(kind.start(platform, 2)?),
+            wanted_permille: random.between(low, high),
+            pause: Duration::from_millis(random.below(PAUSE_MAX_MS)),
+        })
+    }
+
+    /// Whether each of the two was given partitions.
+    fn have_shared(&mut self) -> Result<bool> {
+        let Mortal::Alive(mortal) = &self.mortal else { bail!("it is dead already") };
+        self.assigned_before = self.survivor.lines_with(self.kind.assigned())?;
+        Ok(mortal.lines_with(self.kind.assigned())? > 0 && self.assigned_before > 0)
+    }
+
+    /// Kills the one and starts it again, each where its time has come; says whether both are done.
+    fn disturb(&mut self, platform: &Platform, total: u64) -> Result<bool> {
+        let next = match &mut self.mortal {
+            Mortal::Alive(mortal) => {
+                let (done, lanes_finished) = match self.kind {
+                    Kind::Producer => {
+                        let counter = "roaming_producer_events_acknowledged_total";
+                        let done = self.survivor.metric(counter)? + mortal.metric(counter)?;
+                        (done, mortal.metric("roaming_producer_lanes_finished")?)
+                    }
+                    Kind::Consumer => observed::run(&mut self.survivor, RUN)?
+                        .map_or((0, 0), |run| (run.events, run.lanes_finished as u64)),
+                };
+                let permille = done * 1000 / total.max(1);
+                if permille < self.wanted_permille {
+                    return Ok(false);
+                }
+                ensure!(
+                    permille <= LATEST_PERMILLE && lanes_finished == 0,
+                    "the run was at {permille} of 1000 before it could be disturbed at {}",
+                    self.wanted_permille
+                );
+                mortal.kill()?;
+                Mortal::Dead { since: Instant::now(), permille }
+            }
+            Mortal::Dead { since, .. } if since.elapsed() < self.pause => return Ok(false),
+            Mortal::Dead { permille, .. } => {
+                Mortal::Back { permille: *permille, _daemon: self.kind.start(platform, 2)? }
+            }
+            Mortal::Back { .. } => return Ok(true),
+        };
+        self.mortal = next;
+        Ok(false)
+    }
+
+    fn killed_permille(&self) -> Result<u64> {
+        let Mortal::Back { permille, .. } = self.mortal else { bail!("it was not killed") };
+        Ok(permille)
+    }
+
+    /// Times that the survivor was given partitions after the other one's death.
+    fn rebalances(&self) -> Result<usize> {
+        Ok(self.survivor.lines_with(self.kind.assigned())? - self.assigned_before)
+    }
 }
 
 /// Waits until all lanes of a run are finished.
@@ -183,20 +245,4 @@ pub fn events_of(platform: &Platform, run: &[&str]) -> Result<u64> {
     let last = ledger.lines().last().context("the ledger is empty")?;
     let run: serde_json::Value = serde_json::from_str(last)?;
     run["events"].as_u64().context("the ledger's last line has no events")
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Mortal {
-    Producer,
-    Consumer,
-}
-
-struct Death {
-    of: Mortal,
-    /// When it is wanted, in thousandths of the run's events.
-    wanted: u64,
-    /// How long it is away.
-    pause_ms: u64,
-    /// When it came.
-    seen: Option<u64>,
 }

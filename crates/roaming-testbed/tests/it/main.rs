@@ -1,4 +1,6 @@
 //! The built binaries on Apache Kafka and PostgreSQL.
 
 mod deaths;
+mod outages;
 mod services;
+mod sharing;

@@ -1,0 +1,96 @@
+//! Producers share a run, and lose each other for a while.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use roaming_events::LaneDigest;
+use roaming_testbed::Platform;
+use roaming_testbed::services::{KafkaOptions, Postgres};
+use roaming_testbed::trial::{events_of, finished};
+use roaming_testbed::wait::wait_until;
+
+const ASSIGNED: &str = "partitions of lanes assigned";
+const SHARE_LIMIT: Duration = Duration::from_mins(1);
+const RUN_LIMIT: Duration = Duration::from_mins(3);
+
+#[test]
+fn one_and_three_producers_put_the_same_bytes_on_the_topic() -> Result<()> {
+    let bytes_of = |producers| {
+        Platform::with(Postgres::shared(), &KafkaOptions::default(), |platform| {
+            bytes_of(platform, producers)
+        })
+    };
+    let (alone, _) = bytes_of(1)?;
+    let (shared, counts) = bytes_of(3)?;
+    println!("events of each of three producers: {counts:?}");
+    let total: u64 = counts.iter().sum();
+    ensure!(counts.iter().all(|&count| count * 10 >= total), "not shared: {counts:?}");
+    ensure!(alone.len() == 64 && alone == shared, "the lanes differ");
+    Ok(())
+}
+
+/// Digests of all lanes from the topic's bytes, and how many events each producer sent.
+fn bytes_of(
+    platform: &Platform,
+    producers: usize,
+) -> Result<(BTreeMap<u16, LaneDigest>, Vec<u64>)> {
+    const RUN: [&str; 4] = ["--profile", "demo", "--name", "shared"];
+    let mut consumer = platform.consumer("consumer")?;
+    let mut daemons = (0..producers)
+        .map(|number| platform.producer(&format!("producer-{number}")))
+        .collect::<Result<Vec<_>>>()?;
+    wait_until("lanes for every producer", SHARE_LIMIT, || {
+        let mut shared = daemons.iter().map(|daemon| daemon.lines_with(ASSIGNED));
+        shared.try_fold(true, |all, lines| Ok(all && lines? > 0))
+    })?;
+    platform.producer_command(&[&["scenarios", "load", "--speed", "max"], &RUN[..]].concat())?;
+    finished(&mut consumer, "shared", RUN_LIMIT)?;
+    platform.consumer_command(&["verify", "--run", "shared"])?;
+    let topic = platform.compare_with_generated(&RUN)?;
+    let counts = daemons
+        .iter_mut()
+        .map(|daemon| daemon.metric("roaming_producer_events_acknowledged_total"))
+        .collect::<Result<Vec<_>>>()?;
+    Ok((topic.digests(), counts))
+}
+
+#[test]
+fn the_late_batches_of_a_frozen_producer_are_dropped_as_duplicates() -> Result<()> {
+    Platform::with(Postgres::shared(), &KafkaOptions::default(), frozen)
+}
+
+fn frozen(platform: &Platform) -> Result<()> {
+    const RUN: [&str; 4] = ["--profile", "demo", "--name", "frozen"];
+    let total = events_of(platform, &RUN)?;
+    let mut consumer = platform.consumer("consumer")?;
+    let mut survivor = platform.producer("producer-1")?;
+    let mut frozen = platform.producer("producer-2")?;
+    wait_until("lanes for both", SHARE_LIMIT, || {
+        Ok(survivor.lines_with(ASSIGNED)? > 0 && frozen.lines_with(ASSIGNED)? > 0)
+    })?;
+    // About three quarters of a minute: longer than the session of a member that is silent.
+    platform.producer_command(&[&["scenarios", "load", "--speed", "1000"], &RUN[..]].concat())?;
+    let counter = "roaming_producer_events_acknowledged_total";
+    wait_until("a fifth of its share", RUN_LIMIT, || Ok(frozen.metric(counter)? * 10 > total))?;
+    frozen.freeze()?;
+    let assigned = survivor.lines_with(ASSIGNED)?;
+    let took = wait_until("the other one's lanes taken over", SHARE_LIMIT, || {
+        Ok(survivor.lines_with(ASSIGNED)? > assigned)
+    })?;
+    // Well past where the other one stood still, so that what it sends next was sent before.
+    let goal = survivor.metric(counter)? + total / 10;
+    wait_until("the survivor far ahead", RUN_LIMIT, || Ok(survivor.metric(counter)? > goal))?;
+    frozen.thaw()?;
+    let (run, _) = finished(&mut consumer, "frozen", RUN_LIMIT)?;
+    platform.consumer_command(&["verify", "--run", "frozen"])?;
+    let topic = platform.compare_with_generated(&RUN)?;
+    ensure!(topic.duplicates > 0, "nothing of the frozen producer came late");
+    println!(
+        "taken over {:.1} s after the freeze; {} records came twice, {} were dropped",
+        took.as_secs_f64(),
+        topic.duplicates,
+        run.duplicates
+    );
+    Ok(())
+}
