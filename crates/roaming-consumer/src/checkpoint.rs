@@ -250,10 +250,18 @@ impl LogEnds {
         Ok(Self { client, settings: settings.clone() })
     }
 
-    /// Blocks for at most [`ENDS_TIMEOUT`].
+    /// Blocks for at most three times [`ENDS_TIMEOUT`].
     fn of(&self, partition: u16) -> KafkaResult<Ends> {
-        let (low, high) =
-            self.client.fetch_watermarks(topics::EVENTS, i32::from(partition), ENDS_TIMEOUT)?;
+        let ask =
+            || self.client.fetch_watermarks(topics::EVENTS, i32::from(partition), ENDS_TIMEOUT);
+        let mut found = ask();
+        if found.is_err() {
+            // A broker that has just started may say that the topic has no partitions, which this
+            // client, having nothing assigned, would go on believing until it is told to look.
+            self.client.fetch_metadata(Some(topics::EVENTS), ENDS_TIMEOUT)?;
+            found = ask();
+        }
+        let (low, high) = found?;
         Ok(Ends { low: low.max(0).cast_unsigned(), high: high.max(0).cast_unsigned() })
     }
 }

@@ -111,6 +111,11 @@ impl Group {
         if list.count() == 0 { Ok(()) } else { self.consumer.commit(&list, mode) }
     }
 
+    /// Whether the group has given our partitions away already: nothing can be committed to it then.
+    pub(crate) fn has_lost_assignment(&self) -> bool {
+        self.consumer.assignment_lost()
+    }
+
     /// Gives revoked partitions up; called once for each [`Change::Revoked`], with its partitions.
     pub(crate) fn give_up(&self, partitions: &[u16]) -> Result<(), ConsumerError> {
         let failed = |source| ConsumerError::Operation { operation: "give partitions up", source };

@@ -154,7 +154,9 @@ impl<S: Store> Intake<S> {
                 }
             }
         }
-        self.tell_offsets(Instant::now() + OFFSETS_INTERVAL, CommitMode::Sync);
+        if !self.group.has_lost_assignment() {
+            self.tell_offsets(Instant::now() + OFFSETS_INTERVAL, CommitMode::Sync);
+        }
         for partition in partitions {
             self.state.tasks.remove(partition);
             self.state.offsets.remove(partition);

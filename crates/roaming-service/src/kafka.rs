@@ -249,8 +249,10 @@ impl ConsumerContext for LogContext {}
 /// Errors of the library are warnings here: it reconnects by itself, and what it cannot mend comes back
 /// as an error of an operation.
 pub fn log_library_line(level: RDKafkaLogLevel, facility: &str, message: &str) {
-    // Remarks about settings repeat with every client; each of ours is meant.
-    let level = if facility == "CONFWARN" { RDKafkaLogLevel::Debug } else { level };
+    // Remarks about settings (CONFWARN) repeat with every client; each of ours is meant. A lost
+    // connection (FAIL) comes as an error too, see `log_library_error`.
+    let is_told_enough = matches!(facility, "CONFWARN" | "FAIL");
+    let level = if is_told_enough { RDKafkaLogLevel::Debug } else { level };
     match level {
         RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
             error!(target: "librdkafka", facility, "{message}");

@@ -10,7 +10,10 @@ use roaming_testbed::wait::wait_until;
 use roaming_testbed::{Daemon, Platform};
 
 /// How long it may take to count again after a service is back.
-const RECOVERY_LIMIT: Duration = Duration::from_secs(30);
+const RECOVERY_LIMIT: Duration = Duration::from_mins(1);
+/// Events between two outages: about five seconds of the run.
+const EVENTS_BETWEEN: u64 = 40_000;
+const COUNTED: &str = "roaming_events_processed_total";
 /// How long PostgreSQL is away.
 const STORE_AWAY: Duration = Duration::from_mins(1);
 const RUN: [&str; 4] = ["--profile", "demo", "--name", "outages"];
@@ -30,15 +33,19 @@ fn outages(platform: &Platform, postgres: &Postgres) -> Result<()> {
     counting_again(&mut consumer)?;
 
     let node = platform.kafka.node(0);
+    undisturbed(&mut consumer)?;
     node.stop();
     node.start();
     report("broker restarted", counting_again(&mut consumer)?);
+    undisturbed(&mut consumer)?;
     node.kill();
     node.start();
     report("broker killed and started", counting_again(&mut consumer)?);
+    undisturbed(&mut consumer)?;
     postgres.stop();
     postgres.start_again();
     report("PostgreSQL restarted", counting_again(&mut consumer)?);
+    undisturbed(&mut consumer)?;
     postgres.stop();
     let unready = wait_until("an unready consumer", RECOVERY_LIMIT, || {
         Ok(consumer.get("/readyz")?.contains("store"))
@@ -48,7 +55,7 @@ fn outages(platform: &Platform, postgres: &Postgres) -> Result<()> {
     report("PostgreSQL back after 60 s", counting_again(&mut consumer)?);
 
     let total = events_of(platform, &RUN)?;
-    let counted = consumer.metric("roaming_events_processed_total")?;
+    let counted = consumer.metric(COUNTED)?;
     ensure!(counted < total, "the run was over before the outages were");
     platform.producer_command(&["scenarios", "pause", "outages"])?;
     platform.producer_command(&["scenarios", "resume", "outages", "--speed", "max"])?;
@@ -60,12 +67,17 @@ fn outages(platform: &Platform, postgres: &Postgres) -> Result<()> {
     Ok(())
 }
 
+/// Lets the run go on for some seconds: the group hears from its members again.
+fn undisturbed(consumer: &mut Daemon) -> Result<()> {
+    let goal = consumer.metric(COUNTED)? + EVENTS_BETWEEN;
+    wait_until("a stretch of the run", RECOVERY_LIMIT, || Ok(consumer.metric(COUNTED)? > goal))?;
+    Ok(())
+}
+
 /// Waits until more is counted than is now, and returns how long that took.
 fn counting_again(consumer: &mut Daemon) -> Result<Duration> {
-    let before = consumer.metric("roaming_events_processed_total")?;
-    wait_until("more events counted", RECOVERY_LIMIT, || {
-        Ok(consumer.metric("roaming_events_processed_total")? > before)
-    })
+    let before = consumer.metric(COUNTED)?;
+    wait_until("more events counted", RECOVERY_LIMIT, || Ok(consumer.metric(COUNTED)? > before))
 }
 
 fn report(what: &str, took: Duration) {
