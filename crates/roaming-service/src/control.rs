@@ -3,9 +3,10 @@
 //! A run's record is a stream of bytes here: its type belongs to the engine, which this crate does not
 //! know.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, btree_map};
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
+use std::mem;
 use std::str::FromStr;
 
 use rdkafka::error::RDKafkaErrorCode;
@@ -81,16 +82,39 @@ pub enum ControlEntry {
     Run {
         /// The run's name, which is the record's key.
         name: String,
-        /// The record; `None` where the run was deleted.
+        /// The record; `None` where the topic holds none any more.
         record: Option<Vec<u8>>,
     },
-    /// All that stood there when the reader was opened has been read. Said once.
+    /// All that stood there when the reader was opened has been told. Said once.
     UpToDate,
 }
 
+impl ControlEntry {
+    fn key(&self) -> &str {
+        match self {
+            Self::Token(_) | Self::UpToDate => LOG_KEY,
+            Self::Run { name, .. } => name,
+        }
+    }
+}
+
 /// Reads the topic from its start to its end, and follows it.
+///
+/// Of what stands there when it is opened, it tells the last record of each key alone, as compaction would:
+/// what a run was meant to do before must not be done again for a moment.
 pub struct ControlReader {
     reader: TopicReader,
+    opening: Opening,
+}
+
+/// What stood on the topic when the reader was opened.
+enum Opening {
+    /// It is being read.
+    Reading(BTreeMap<String, ControlEntry>),
+    /// It is being told.
+    Telling(btree_map::IntoValues<String, ControlEntry>),
+    /// It was told.
+    Told,
 }
 
 impl ControlReader {
@@ -99,7 +123,8 @@ impl ControlReader {
     /// # Errors
     /// As [`TopicReader::open`].
     pub fn open(settings: &KafkaSettings) -> Result<Self, ClientError> {
-        Ok(Self { reader: TopicReader::open(settings, topics::SCENARIOS)? })
+        let reader = TopicReader::open(settings, topics::SCENARIOS)?;
+        Ok(Self { reader, opening: Opening::Reading(BTreeMap::new()) })
     }
 
     /// Returns the next entry; waits for as long as there is none. What cannot be read is logged and
@@ -112,13 +137,26 @@ impl ControlReader {
     /// Nothing is lost when the future is dropped.
     pub async fn next(&mut self) -> Result<ControlEntry, ClientError> {
         loop {
-            match self.reader.next().await? {
-                Read::End => return Ok(ControlEntry::UpToDate),
-                Read::Record(record) => {
-                    if let Some(entry) = entry(record) {
-                        return Ok(entry);
-                    }
+            if let Opening::Telling(entries) = &mut self.opening {
+                if let Some(entry) = entries.next() {
+                    return Ok(entry);
                 }
+                self.opening = Opening::Told;
+                return Ok(ControlEntry::UpToDate);
+            }
+            let read = self.reader.next().await?;
+            match (read, &mut self.opening) {
+                (Read::End, Opening::Reading(entries)) => {
+                    self.opening = Opening::Telling(mem::take(entries).into_values());
+                }
+                (Read::End, _) => {}
+                (Read::Record(record), opening) => match (entry(record), opening) {
+                    (Some(entry), Opening::Reading(entries)) => {
+                        entries.insert(entry.key().to_owned(), entry);
+                    }
+                    (Some(entry), _) => return Ok(entry),
+                    (None, _) => {}
+                },
             }
         }
     }
