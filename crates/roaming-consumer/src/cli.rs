@@ -185,7 +185,8 @@ async fn list(store: &impl Store) -> Result<String, StoreError> {
 
 /// Returns what a run does. The store has what was asked of it, which stays `running` after its last event.
 fn state(run: &RunRow, finished: usize) -> &str {
-    if finished == usize::from(run.lanes) { "finished" } else { &run.state }
+    let is_finished = finished == usize::from(run.lanes) && run.state != "deleted";
+    if is_finished { "finished" } else { &run.state }
 }
 
 /// Writes a command's result to standard output. A reader that went away has read enough.

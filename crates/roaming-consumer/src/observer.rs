@@ -20,7 +20,7 @@ use crate::verify::{self, Verification};
 
 /// Time between two looks at the store.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// The most runs that are looked at, the newest; older ones are for SQL and `verify`.
+/// The most runs that are looked at, the newest that are not deleted; others are for SQL and `verify`.
 const RUNS_MAX: usize = 20;
 /// Looks whose throughput is remembered: two minutes.
 const THROUGHPUT_MAX: usize = 120;
@@ -151,7 +151,8 @@ impl<S: Store> Observer<S> {
         let is_watched = self.is_watched.swap(false, Ordering::Relaxed);
         let before = self.last_sights();
         let mut sights = Vec::new();
-        for run in self.runs.newest().into_iter().take(RUNS_MAX) {
+        let runs = self.runs.newest().into_iter().filter(|run| !run.is_deleted());
+        for run in runs.take(RUNS_MAX) {
             let before = before.iter().find(|sight| sight.run.row.run == run.row.run);
             let mut sight = before.map_or_else(|| Sight::new(Arc::clone(&run)), |s| (**s).clone());
             sight.run = run;

@@ -39,6 +39,11 @@ pub(crate) struct KnownRun {
 }
 
 impl KnownRun {
+    /// Whether it is deleted: what is in the log of it is still counted.
+    pub(crate) fn is_deleted(&self) -> bool {
+        self.row.state == state_name(RunState::Deleted)
+    }
+
     /// Returns what a partition needs to know of it.
     pub(crate) fn view(&self) -> RunView {
         RunView {
@@ -178,5 +183,6 @@ pub(crate) const fn state_name(state: RunState) -> &'static str {
         RunState::Running => "running",
         RunState::Paused => "paused",
         RunState::Stopped => "stopped",
+        RunState::Deleted => "deleted",
     }
 }

@@ -26,7 +26,7 @@ pub struct Verification {
 pub enum Completeness {
     /// Every lane must be finished.
     Whole,
-    /// The run was stopped: each lane is compared up to where it stopped.
+    /// The run was stopped or deleted: each lane is compared up to where it stopped.
     Stopped,
     /// The run is still going on, or its consumer is behind: each lane is compared up to where it is.
     Unfinished {
@@ -117,7 +117,7 @@ fn completeness(run: &RunRow, lanes: &[LaneRow]) -> Completeness {
     let finished = lanes.iter().filter(|lane| lane.is_finished()).count();
     if finished >= usize::from(run.lanes) {
         Completeness::Whole
-    } else if run.state == "stopped" {
+    } else if matches!(run.state.as_str(), "stopped" | "deleted") {
         Completeness::Stopped
     } else {
         Completeness::Unfinished { finished, lanes: run.lanes }

@@ -12,7 +12,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::commands::{
-    self, CommandError, GenerateArgs, LoadArgs, NameArgs, OfflineArgs, ResumeArgs, TopicsArgs,
+    self, CommandError, GenerateArgs, LoadArgs, NameArgs, OfflineArgs, ResumeArgs, SpeedArgs,
+    TopicsArgs,
 };
 use crate::{App, AppError, Config};
 
@@ -54,8 +55,12 @@ enum ScenariosCommand {
     Pause(NameArgs),
     /// Lets a run go on from where it stands
     Resume(ResumeArgs),
+    /// Gives a run another speed
+    Speed(SpeedArgs),
     /// Ends a run early, for good
     Stop(NameArgs),
+    /// Ends a run and has the producers forget it; what is counted of it stays
+    Delete(NameArgs),
     /// Says how far the runs are, and how long they will take
     Status,
 }
@@ -122,7 +127,9 @@ impl ScenariosCommand {
             Self::List => commands::list(kafka, out).await,
             Self::Pause(args) => commands::pause(kafka, &args, out).await,
             Self::Resume(args) => commands::resume(kafka, &args, out).await,
+            Self::Speed(args) => commands::speed(kafka, &args, out).await,
             Self::Stop(args) => commands::stop(kafka, &args, out).await,
+            Self::Delete(args) => commands::delete(kafka, &args, out).await,
             Self::Status => commands::status(kafka, out).await,
         }
     }

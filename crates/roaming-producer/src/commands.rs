@@ -1,5 +1,6 @@
 //! What a person types: every command but the daemon itself.
 
+mod change;
 mod offline;
 mod profile;
 mod scenarios;
@@ -14,9 +15,10 @@ use roaming_service::kafka::ClientError;
 use roaming_service::topics::TopicError;
 use roaming_sim::{ProfileError, SpecificationError};
 
+pub use change::{NameArgs, ResumeArgs, SpeedArgs, delete, pause, resume, speed, stop};
 pub use offline::{GenerateArgs, OfflineArgs, generate, ledger, truth};
 pub use profile::ProfileArgs;
-pub use scenarios::{LoadArgs, NameArgs, ResumeArgs, list, load, pause, resume, stop};
+pub use scenarios::{LoadArgs, list, load};
 pub use status::status;
 pub use topics::{TopicsArgs, check, create};
 
@@ -66,7 +68,7 @@ pub enum CommandError {
     },
     /// Another run has the name.
     #[error(
-        "run `{name}` is loaded with another specification ({difference}); choose another name with --name, or repeat the options it was loaded with"
+        "run `{name}` is loaded with another specification ({difference}); choose another name with --name, repeat the options it was loaded with, or delete it first with `roaming-producer scenarios delete {name}`"
     )]
     NameTaken {
         /// The name.
@@ -83,8 +85,26 @@ pub enum CommandError {
         known: String,
     },
     /// The run was stopped for good.
-    #[error("run `{name}` is stopped, for good; load it again under another name with --name")]
+    #[error(
+        "run `{name}` is stopped, for good; load it under another name with --name, or delete it with `roaming-producer scenarios delete {name}` and load it with another --seed"
+    )]
     Stopped {
+        /// The run's name.
+        name: String,
+    },
+    /// The run is at its end.
+    #[error(
+        "run `{name}` is finished: nothing of it is left to change; load it under another name with --name, or delete it with `roaming-producer scenarios delete {name}` and load it with another --seed"
+    )]
+    Finished {
+        /// The run's name.
+        name: String,
+    },
+    /// The run was deleted: its id is spent.
+    #[error(
+        "run `{name}` is deleted, for good: the ids of its events are spent; load it under another name with --name, or with another --seed"
+    )]
+    Deleted {
         /// The run's name.
         name: String,
     },
@@ -125,7 +145,9 @@ impl CommandError {
             | Self::Lane { .. }
             | Self::NameTaken { .. }
             | Self::UnknownRun { .. }
-            | Self::Stopped { .. } => Exit::Usage,
+            | Self::Stopped { .. }
+            | Self::Finished { .. }
+            | Self::Deleted { .. } => Exit::Usage,
             Self::Record { .. }
             | Self::Client(_)
             | Self::Topic(_)

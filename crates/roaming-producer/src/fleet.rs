@@ -30,14 +30,18 @@ pub struct Fleet {
     /// The partitions of `roaming.lanes` that this process owns, with the progress of lanes that it does
     /// not drive now: because they are finished, or their run is not known yet.
     owned: BTreeMap<u16, PartitionProgress>,
+    /// Runs that were deleted: their progress is to go.
+    deleted: BTreeSet<RunId>,
+    /// Runs that are not driven, or not whole, and why.
+    refused: BTreeMap<String, FleetError>,
 }
 
 /// A run as its control record wants it.
 pub struct Run {
     pub(crate) record: ControlRecord,
-    /// The record that the run was paused from: until the pause's anchor, which lies a little ahead, it
-    /// goes on at this pace.
-    paused_from: Option<ControlRecord>,
+    /// The record before: until the wall time of this one's anchor, which may lie a little ahead, the run
+    /// goes on at that pace.
+    before: Option<ControlRecord>,
     simulation: Arc<Simulation>,
     /// Its owned lanes.
     pub(crate) slots: BTreeMap<LaneId, Slot>,
@@ -63,47 +67,84 @@ impl Fleet {
     /// record: those of a run that is stopped, deleted, or replaced by another of its name.
     pub fn superseded(&self, name: &str, record: Option<&ControlRecord>) -> Vec<Slot> {
         let Some(run) = self.runs.get(name) else { return Vec::new() };
-        let goes_on = record.is_some_and(|record| {
-            record.run == run.record.run && record.state != RunState::Stopped
-        });
+        let goes_on =
+            record.is_some_and(|record| record.run == run.record.run && record.state.is_alive());
         if goes_on { Vec::new() } else { run.slots.values().copied().collect() }
     }
 
-    /// Takes a run's control record into account; `None` where it was deleted.
+    /// Takes a run's control record into account; `None` where the topic holds none any more.
     ///
-    /// # Errors
-    /// Fails where this engine cannot simulate the run, or there are too many lanes; the run is then
-    /// not driven, and the others go on.
-    pub fn apply(&mut self, name: &str, record: Option<ControlRecord>) -> Result<(), FleetError> {
-        let known = self.runs.get_mut(name);
-        match (record, known) {
-            (Some(record), Some(run)) if run.record.run == record.run => run.set_record(record),
-            (Some(record), _) => {
+    /// Where this engine cannot simulate the run, or there are too many lanes, it is
+    /// [refused](Self::refused), and the others go on.
+    pub fn apply(&mut self, name: &str, record: Option<ControlRecord>) {
+        self.refused.remove(name);
+        match record {
+            Some(record) if record.state == RunState::Deleted => {
+                self.deleted.insert(record.run);
                 self.runs.remove(name);
-                let simulation = Simulation::try_new(Arc::clone(&record.specification))?;
+            }
+            Some(record) => {
+                self.deleted.remove(&record.run);
+                self.want(name, record);
+            }
+            None => {
+                self.runs.remove(name);
+            }
+        }
+        self.take_up();
+    }
+
+    fn want(&mut self, name: &str, record: ControlRecord) {
+        if let Some(run) = self.runs.get_mut(name)
+            && run.record.run == record.run
+        {
+            return run.set_record(record);
+        }
+        self.runs.remove(name);
+        match Simulation::try_new(Arc::clone(&record.specification)) {
+            Ok(simulation) => {
                 let run = Run {
                     window_end: record.specification.start(),
                     record,
-                    paused_from: None,
+                    before: None,
                     simulation: Arc::new(simulation),
                     slots: BTreeMap::new(),
                 };
                 self.runs.insert(name.to_owned(), run);
             }
-            (None, _) => {
-                self.runs.remove(name);
+            // It has no end that anybody waits for here.
+            Err(_) if !record.state.is_alive() => {}
+            Err(error) => {
+                self.refused.insert(name.to_owned(), error.into());
             }
         }
-        self.take_up()
+    }
+
+    /// Takes note that a run's control record cannot be read. A run that is driven goes on as it was.
+    pub fn refuse(&mut self, name: String, source: serde_json::Error) {
+        self.refused.insert(name, FleetError::Record { source });
+    }
+
+    /// Returns the runs that are not driven here, or not whole, and why.
+    pub fn refused(&self) -> &BTreeMap<String, FleetError> {
+        &self.refused
     }
 
     /// Owns a partition of `roaming.lanes`, whose records say `progress`.
-    ///
-    /// # Errors
-    /// Fails where there are too many lanes.
-    pub fn own(&mut self, partition: u16, progress: PartitionProgress) -> Result<(), FleetError> {
+    pub fn own(&mut self, partition: u16, progress: PartitionProgress) {
         self.owned.insert(partition, progress);
-        self.take_up()
+        self.take_up();
+    }
+
+    /// Forgets where the lanes of deleted runs are; returns those whose records are to go from the topic,
+    /// each with its partition there.
+    pub fn forget_deleted(&mut self) -> Vec<(u16, (RunId, LaneId))> {
+        let mut forgotten = Vec::new();
+        for (&partition, progress) in &mut self.owned {
+            let of_deleted = progress.extract_if(.., |(run, _), _| self.deleted.contains(run));
+            forgotten.extend(of_deleted.map(|(lane, _)| (partition, lane)));
+        }
+        forgotten
     }
 
     /// Gives partitions up; their lanes must have been [released](Self::release).
@@ -127,6 +168,13 @@ impl Fleet {
             for run in self.runs.values_mut().filter(|run| run.record.run == lane.run) {
                 run.slots.remove(&lane.lane);
             }
+        }
+    }
+
+    /// Begins to drive lanes that were left out for want of room, where there is some now.
+    pub fn take_up_left_out(&mut self) {
+        if self.refused.values().any(|refusal| matches!(refusal, FleetError::TooMany)) {
+            self.take_up();
         }
     }
 
@@ -159,9 +207,11 @@ impl Fleet {
     }
 
     /// Begins to drive the lanes that are owned, wanted and not driven yet.
-    fn take_up(&mut self) -> Result<(), FleetError> {
+    fn take_up(&mut self) {
+        self.refused.retain(|_, refusal| !matches!(refusal, FleetError::TooMany));
+        let mut free = 0;
         for (name, run) in &mut self.runs {
-            if run.record.state == RunState::Stopped {
+            if !run.record.state.is_alive() {
                 continue;
             }
             let specification = Arc::clone(&run.record.specification);
@@ -173,8 +223,9 @@ impl Fleet {
                 if ended || run.slots.contains_key(&lane) {
                     continue;
                 }
-                let Some(slot) = free_slot(&mut self.lanes) else {
-                    return Err(FleetError::TooMany { run: name.clone() });
+                let Some(slot) = free_slot(&mut self.lanes, &mut free) else {
+                    self.refused.insert(name.clone(), FleetError::TooMany);
+                    break;
                 };
                 let progress = progress.remove(&key);
                 self.lanes[usize::from(slot)] = Some(OwnedLane {
@@ -190,19 +241,21 @@ impl Fleet {
                 run.window_end = specification.start();
             }
         }
-        Ok(())
     }
 }
 
-fn free_slot(lanes: &mut Vec<Option<OwnedLane>>) -> Option<Slot> {
-    let free = lanes.iter().position(Option::is_none).unwrap_or(lanes.len());
-    if free >= SLOTS_MAX {
+/// Returns a slot that no lane has. Slots before `from` are taken; it is moved on.
+fn free_slot(lanes: &mut Vec<Option<OwnedLane>>, from: &mut usize) -> Option<Slot> {
+    while lanes.get(*from).is_some_and(Option::is_some) {
+        *from += 1;
+    }
+    if *from >= SLOTS_MAX {
         return None;
     }
-    if free == lanes.len() {
+    if *from == lanes.len() {
         lanes.push(None);
     }
-    Slot::try_from(free).ok()
+    Slot::try_from(*from).ok()
 }
 
 impl Run {
@@ -212,19 +265,20 @@ impl Run {
     }
 
     fn set_record(&mut self, record: ControlRecord) {
-        let before = std::mem::replace(&mut self.record, record);
-        if self.record.state != RunState::Paused {
-            self.paused_from = None;
-        } else if before.state == RunState::Running {
-            self.paused_from = Some(before);
+        if record != self.record {
+            self.before = Some(std::mem::replace(&mut self.record, record));
         }
     }
 
     /// Returns the simulated time before which events may leave at a wall time.
     pub(crate) fn allowed_until(&self, wall_unix_ms: u64) -> SimTime {
         let allowed = self.record.allowed_until(wall_unix_ms);
-        let before = self.paused_from.as_ref().map(|before| before.allowed_until(wall_unix_ms));
-        before.map_or(allowed, |before| before.min(allowed))
+        match &self.before {
+            Some(before) if wall_unix_ms < self.record.anchor.wall_unix_ms => {
+                before.allowed_until(wall_unix_ms).min(allowed)
+            }
+            _ => allowed,
+        }
     }
 
     fn resume(&self, lane: LaneId, progress: Option<&Progress>) -> LaneSender {
@@ -251,12 +305,79 @@ pub enum FleetError {
     /// This engine cannot simulate it.
     #[error("the run cannot be simulated")]
     Specification(#[from] SpecificationError),
+    /// Its control record cannot be read.
+    #[error(
+        "the control record cannot be read; it may be of another release: drive the run with the release that loaded it"
+    )]
+    Record {
+        /// Where it breaks.
+        source: serde_json::Error,
+    },
     /// There is no room for more lanes.
     #[error(
-        "lanes of run {run} are left out: {SLOTS_MAX} are driven already; add replicas, or delete finished runs"
+        "lanes are left out: {SLOTS_MAX} are driven already; add replicas, or stop or delete other runs"
     )]
-    TooMany {
-        /// The run's name.
-        run: String,
-    },
+    TooMany,
+}
+
+#[cfg(test)]
+mod tests {
+    use roaming_sim::control::Speed;
+    use roaming_sim::{Profile, STREAM_VERSION};
+
+    use super::*;
+
+    fn record(name: &str, lanes: u16) -> ControlRecord {
+        let mut profile = Profile::builtin("demo").expect("built in");
+        profile.subscribers = 10;
+        let specification = Specification {
+            name: name.to_owned(),
+            profile,
+            seed: 1,
+            lanes,
+            events_partitions: 1,
+            lanes_partitions: 1,
+            stream_version: STREAM_VERSION,
+        };
+        ControlRecord::start(Arc::new(specification), Speed::Max, 0)
+    }
+
+    #[test]
+    fn lanes_without_room_are_refused_until_another_run_is_deleted() {
+        let mut fleet = Fleet::default();
+        fleet.own(0, PartitionProgress::new());
+        let names: Vec<String> =
+            (0..=SLOTS_MAX / 4096).map(|run| format!("run-{run:02}")).collect();
+        for name in &names {
+            fleet.apply(name, Some(record(name, 4096)));
+        }
+        let refused: Vec<_> = fleet.refused().keys().collect();
+        assert_eq!(refused, [names.last().expect("some")], "one slot is missing");
+        assert_eq!(fleet.lanes().count(), SLOTS_MAX);
+
+        let deleted = fleet.runs[&names[0]].record.delete(1, SimTime::default());
+        let slots = fleet.superseded(&names[0], Some(&deleted));
+        assert_eq!(slots.len(), 4096);
+        fleet.release(&slots);
+        fleet.apply(&names[0], Some(deleted));
+        assert!(fleet.refused().is_empty(), "{:?}", fleet.refused());
+        assert_eq!(fleet.lanes().count(), (names.len() - 1) * 4096);
+        assert_eq!(fleet.forget_deleted().len(), 4096);
+        assert!(fleet.forget_deleted().is_empty());
+    }
+
+    #[test]
+    fn a_change_ahead_of_the_clock_counts_from_its_time_on() {
+        let mut fleet = Fleet::default();
+        let mut first = record("run", 1);
+        (first.speed, first.anchor.wall_unix_ms) = (Speed::Factor(1.0), 1000);
+        let second = first.with_speed(Speed::Factor(10.0), 4000, SimTime::default());
+        let start = first.anchor.sim;
+        fleet.apply("run", Some(first));
+        // Told twice, as after a reconnect.
+        fleet.apply("run", Some(second.clone()));
+        fleet.apply("run", Some(second));
+        let allowed = |wall| fleet.runs["run"].allowed_until(wall).since(start).ms();
+        assert_eq!([2000, 3999, 4000, 4100].map(allowed), [1000, 2999, 3000, 4000]);
+    }
 }

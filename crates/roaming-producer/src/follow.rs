@@ -22,8 +22,7 @@ const HEALTH_PART: &str = "scenarios";
 
 /// Tells the sender of every control record, from the first one until `stop`.
 ///
-/// Where the topic cannot be read it is tried again, from its start: a record that is told twice changes
-/// nothing.
+/// Where the topic cannot be read it is tried again: a record that is told twice changes nothing.
 ///
 /// # Errors
 /// None: whatever the broker says is waited out, and `/readyz` says so.
@@ -55,7 +54,7 @@ pub async fn run(
     }
 }
 
-/// Reads the topic from its start; returns where the sender is gone.
+/// Reads the topic; returns where the sender is gone.
 async fn follow(
     settings: &KafkaSettings,
     commands: &mpsc::Sender<Command>,
@@ -80,10 +79,7 @@ async fn follow(
                         continue;
                     }
                     Ok(record) => Command::Control { name, record: Some(Box::new(record)) },
-                    Err(error) => {
-                        warn!(run = name, error = chain(&error), "control record passed over");
-                        continue;
-                    }
+                    Err(error) => Command::Unreadable { name, error },
                 }
             }
         };

@@ -154,7 +154,7 @@ impl Outbox {
         payload: &[u8],
         tag: Tag,
     ) -> Result<(), Undelivered> {
-        self.send(topics::EVENTS, partition, key, payload, tag)?;
+        self.send(topics::EVENTS, partition, key, Some(payload), tag)?;
         if !self.first_acknowledged.contains(&partition) {
             self.first_sent.insert(partition);
         }
@@ -171,7 +171,17 @@ impl Outbox {
         key: &[u8],
         payload: &[u8],
     ) -> Result<(), Undelivered> {
-        self.send(topics::LANES, partition, key, payload, Tag::Progress)?;
+        self.send(topics::LANES, partition, key, Some(payload), Tag::Progress)?;
+        self.progress_records += 1;
+        Ok(())
+    }
+
+    /// Hands a tombstone for `roaming.lanes` to the client: the key's records are to be forgotten.
+    ///
+    /// # Errors
+    /// As [`send_event`](Self::send_event).
+    pub fn send_tombstone(&mut self, partition: u16, key: &[u8]) -> Result<(), Undelivered> {
+        self.send(topics::LANES, partition, key, None, Tag::Progress)?;
         self.progress_records += 1;
         Ok(())
     }
@@ -181,16 +191,16 @@ impl Outbox {
         topic: &str,
         partition: u16,
         key: &[u8],
-        payload: &[u8],
+        payload: Option<&[u8]>,
         tag: Tag,
     ) -> Result<(), Undelivered> {
-        let record = BaseRecord::with_opaque_to(topic, tag.to_bits())
+        let mut record = BaseRecord::with_opaque_to(topic, tag.to_bits())
             .partition(i32::from(partition))
-            .key(key)
-            .payload(payload);
+            .key(key);
+        record.payload = payload;
         self.client.send(record).map_err(|(error, _)| self.undelivered(error))?;
         self.records += 1;
-        self.bytes += (key.len() + payload.len()) as u64;
+        self.bytes += (key.len() + payload.map_or(0, <[u8]>::len)) as u64;
         Ok(())
     }
 

@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::fleet::PartitionProgress;
-use crate::progress::Progress;
+use crate::progress::{self, Progress};
 use crate::sender::{Command, DRAIN_TIMEOUT};
 
 /// How often the thread looks whether it is to stop.
@@ -60,9 +60,9 @@ pub fn run(
     while !stop.is_cancelled() {
         match consumer.poll(POLL_INTERVAL) {
             Some(Ok(message)) => {
-                let value = message.payload().unwrap_or_default();
                 let key = message.key().unwrap_or_default();
-                consumer.context().read(message.partition(), message.offset(), key, value);
+                let (partition, offset) = (message.partition(), message.offset());
+                consumer.context().read(partition, offset, key, message.payload());
             }
             Some(Err(KafkaError::PartitionEOF(partition))) => {
                 consumer.context().read_to_end(partition);
@@ -85,13 +85,11 @@ struct Membership {
 }
 
 impl Membership {
-    fn read(&self, partition: i32, offset: i64, key: &[u8], value: &[u8]) {
+    fn read(&self, partition: i32, offset: i64, key: &[u8], value: Option<&[u8]>) {
         let mut reading = self.reading();
         let Some(lanes) = reading.get_mut(&number(partition)) else { return };
-        match Progress::decode(key, value) {
-            Ok(progress) => {
-                lanes.insert((progress.run, progress.lane), progress);
-            }
+        match Progress::read(key, value) {
+            Ok(lane) => progress::keep(lanes, lane),
             // Without it the lane repeats more; nothing is lost.
             Err(error) => {
                 warn!(partition, offset, error = chain(&error), "progress record passed over");

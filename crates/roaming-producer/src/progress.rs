@@ -1,5 +1,7 @@
 //! How far a lane is: the record that its owner leaves on `roaming.lanes` for the next one.
 
+use std::collections::BTreeMap;
+
 use roaming_events::{LaneId, RunId, Sequence, SimTime};
 use serde::{Deserialize, Serialize};
 
@@ -22,7 +24,7 @@ pub struct Progress {
 impl Progress {
     /// Returns the message key, `<run>/<lane>`: the last record of a lane replaces the earlier ones.
     pub fn key(&self) -> String {
-        format!("{}/{}", self.run, self.lane)
+        key(self.run, self.lane)
     }
 
     /// Returns the message value.
@@ -30,7 +32,18 @@ impl Progress {
         serde_json::to_vec(self).expect("a flat object of texts and numbers always encodes")
     }
 
-    /// Reads a record back.
+    /// Reads a record of the topic: the lane that its key names, and the lane's progress; `None` where the
+    /// record is a tombstone, because the run was deleted.
+    ///
+    /// # Errors
+    /// Fails where the value is no progress, or key and value do not belong together.
+    pub fn read(key: &[u8], value: Option<&[u8]>) -> Result<LaneProgress, ProgressError> {
+        let Some(value) = value else { return Ok((lane(key)?, None)) };
+        let progress = Self::decode(key, value)?;
+        Ok(((progress.run, progress.lane), Some(progress)))
+    }
+
+    /// Reads a value back.
     ///
     /// # Errors
     /// Fails where the value is no progress, or belongs under another key.
@@ -43,6 +56,31 @@ impl Progress {
     }
 }
 
+/// A lane, and its progress if it has one.
+pub type LaneProgress = ((RunId, LaneId), Option<Progress>);
+
+/// Returns the key of a lane's progress, `<run>/<lane>`.
+pub fn key(run: RunId, lane: LaneId) -> String {
+    format!("{run}/{lane}")
+}
+
+/// Reads a key back.
+fn lane(key: &[u8]) -> Result<(RunId, LaneId), ProgressError> {
+    let parse = || {
+        let (run, lane) = std::str::from_utf8(key).ok()?.split_once('/')?;
+        Some((run.parse().ok()?, LaneId::try_new(lane.parse().ok()?)?))
+    };
+    parse().ok_or(ProgressError::Lane)
+}
+
+/// Keeps what a record of the topic says, in place of what an earlier one said of the lane.
+pub fn keep(known: &mut BTreeMap<(RunId, LaneId), Progress>, (lane, progress): LaneProgress) {
+    match progress {
+        Some(progress) => known.insert(lane, progress),
+        None => known.remove(&lane),
+    };
+}
+
 /// Why a record of `roaming.lanes` is no progress.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -50,6 +88,9 @@ pub enum ProgressError {
     /// The value cannot be read.
     #[error("not a progress record")]
     Value(#[from] serde_json::Error),
+    /// A tombstone names no lane.
+    #[error("a key without a value names no lane")]
+    Lane,
     /// The value belongs to another lane.
     #[error("the value belongs under the key {expected}")]
     Key {
@@ -86,5 +127,17 @@ mod tests {
         let value = progress().encode();
         assert!(matches!(Progress::decode(b"x/7", &value), Err(ProgressError::Key { .. })));
         assert!(matches!(Progress::decode(b"x/7", b"{}"), Err(ProgressError::Value(_))));
+    }
+
+    #[test]
+    fn a_tombstone_takes_a_lanes_progress_away() {
+        let (mut known, key) = (BTreeMap::new(), progress().key());
+        keep(&mut known, Progress::read(key.as_bytes(), Some(&progress().encode())).expect("read"));
+        assert_eq!(known.len(), 1);
+        keep(&mut known, Progress::read(key.as_bytes(), None).expect("a tombstone"));
+        assert!(known.is_empty());
+        for key in ["", "x/7", "0048d159e26af37b", "0048d159e26af37b/4096"] {
+            assert!(matches!(Progress::read(key.as_bytes(), None), Err(ProgressError::Lane)));
+        }
     }
 }

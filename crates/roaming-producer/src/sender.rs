@@ -1,6 +1,6 @@
 //! The thread that sends: it drives all lanes of this process, in turn.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
@@ -8,16 +8,17 @@ use roaming_service::backoff::Backoff;
 use roaming_service::health::Health;
 use roaming_service::kafka::{ClientError, KafkaSettings};
 use roaming_service::telemetry::chain;
-use roaming_sim::control::{ControlRecord, RunState};
+use roaming_sim::control::ControlRecord;
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{mpsc, watch};
 use tracing::{error, info, warn};
 
 use crate::clock::wall_unix_ms;
-use crate::fleet::{Fleet, FleetError, PartitionProgress};
+use crate::fleet::{Fleet, PartitionProgress};
 use crate::metrics::ProducerMetrics;
 use crate::observer::Observer;
 use crate::outbox::Slot;
+use crate::progress;
 use crate::watch::Committed;
 use crate::wire::{Pace, Turn, Wire, WireError};
 
@@ -33,6 +34,12 @@ pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long the broker may acknowledge nothing of what is on its way before the daemon is not ready.
 const SILENCE_MAX: Duration = Duration::from_secs(10);
+/// How long lanes may wait for consumers that read nothing before the daemon is not ready.
+const UNREAD_MAX: Duration = Duration::from_secs(10);
+/// What is said then.
+const UNREAD_ADVICE: &str = "lanes wait for consumers: as many bytes stand unread as may, and none was read for over 10 s; start roaming-consumer, or look at its /readyz; the lanes go on by themselves";
+/// The part that holds readiness while lanes wait for consumers.
+const HEALTH_CONSUMERS: &str = "consumers";
 /// The part that holds readiness while records are not delivered.
 const HEALTH_DELIVERY: &str = "delivery";
 /// The part that holds readiness while the broker says nothing.
@@ -41,12 +48,19 @@ const HEALTH_SILENCE: &str = "broker";
 /// What the other tasks tell the sender; in a bounded channel.
 #[derive(Debug)]
 pub enum Command {
-    /// A run's control record; `None` where it was deleted.
+    /// A run's control record; `None` where the topic holds none any more.
     Control {
         /// The run's name.
         name: String,
         /// The record.
         record: Option<Box<ControlRecord>>,
+    },
+    /// A run's control record cannot be read.
+    Unreadable {
+        /// The run's name.
+        name: String,
+        /// Where it breaks.
+        error: serde_json::Error,
     },
     /// A partition of `roaming.lanes` was assigned and read to its end.
     Owned {
@@ -90,8 +104,15 @@ pub struct Sender {
     fleet: Fleet,
     wire: Wire,
     backoff: Backoff,
-    refused: BTreeSet<String>,
+    /// Runs that are refused, with the reasons as they were logged.
+    refused: BTreeMap<String, String>,
+    /// Keys of progress of deleted runs, with their partitions: to go from the topic.
+    forgotten: Vec<(u16, String)>,
     recorded: Instant,
+    /// When a lane could move, or none wanted to, last.
+    unhindered: Instant,
+    /// Whether it is said that lanes wait for consumers.
+    is_hindered: bool,
     /// When the broker acknowledged something, or owed nothing, last.
     answered: Instant,
 }
@@ -113,8 +134,11 @@ impl Sender {
             fleet: Fleet::default(),
             wire,
             backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(2)),
-            refused: BTreeSet::new(),
+            refused: BTreeMap::new(),
+            forgotten: Vec::new(),
             recorded: Instant::now(),
+            unhindered: Instant::now(),
+            is_hindered: false,
             answered: Instant::now(),
         })
     }
@@ -141,14 +165,15 @@ impl Sender {
 
     /// One turn of every lane, and what the broker says to it.
     fn step(&mut self) -> Result<(), WireError> {
-        let moved = self.turn()?;
-        let wait = match moved {
-            true => Duration::ZERO,
-            false if self.wire.in_flight() > 0 || self.wire.is_held() => IDLE_WAIT,
-            false => REST_WAIT,
+        let turn = self.turn()?;
+        let wait = match turn {
+            Turn::Moved => Duration::ZERO,
+            _ if self.wire.in_flight() > 0 || self.wire.is_held() => IDLE_WAIT,
+            _ => REST_WAIT,
         };
         let acknowledged = self.wire.settle(&mut self.fleet, wait)?;
         self.watch_broker(acknowledged);
+        self.watch_consumers(turn);
         if self.recorded.elapsed() >= PROGRESS_INTERVAL {
             self.recorded = Instant::now();
             self.record()?;
@@ -178,15 +203,30 @@ impl Sender {
         }
     }
 
-    /// Gives every lane its turn; says whether any moved.
-    fn turn(&mut self) -> Result<bool, WireError> {
+    /// Says in the log and in `/readyz` where lanes wait for consumers that read nothing.
+    fn watch_consumers(&mut self, turn: Turn) {
+        if turn != Turn::Held || self.wire.in_flight() > 0 {
+            if self.is_hindered {
+                info!("lanes wait for consumers no more");
+                self.parts.health.release(HEALTH_CONSUMERS);
+            }
+            (self.unhindered, self.is_hindered) = (Instant::now(), false);
+        } else if self.unhindered.elapsed() > UNREAD_MAX && !self.is_hindered {
+            self.is_hindered = true;
+            warn!(partitions = ?self.wire.held(), "{UNREAD_ADVICE}");
+            self.parts.health.hold(HEALTH_CONSUMERS, UNREAD_ADVICE);
+        }
+    }
+
+    /// Gives every lane its turn; says whether any moved, or at least wanted to.
+    fn turn(&mut self) -> Result<Turn, WireError> {
         if self.parts.gate.as_ref().is_some_and(|gate| !*gate.borrow()) {
-            return Ok(false);
+            return Ok(Turn::Quiet);
         }
         let (wall, now) = (wall_unix_ms(), Instant::now());
-        let mut moved = false;
+        let (mut moved, mut held) = (false, false);
         let Fleet { runs, lanes, .. } = &mut self.fleet;
-        let running = runs.values_mut().filter(|run| run.record.state != RunState::Stopped);
+        let running = runs.values_mut().filter(|run| run.record.state.is_alive());
         for run in running {
             let pace = Pace::of(run, wall);
             let mut all_quiet = true;
@@ -194,6 +234,7 @@ impl Sender {
                 let Some(lane) = &mut lanes[usize::from(slot)] else { continue };
                 let turn = self.wire.drive(slot, lane, &pace, now)?;
                 moved |= turn == Turn::Moved;
+                held |= turn == Turn::Held;
                 all_quiet &= turn == Turn::Quiet;
             }
             if all_quiet && pace.until == run.window_end {
@@ -203,7 +244,11 @@ impl Sender {
                 moved |= run.open_window(times.into_iter());
             }
         }
-        Ok(moved)
+        Ok(match (moved, held) {
+            (true, _) => Turn::Moved,
+            (false, true) => Turn::Held,
+            (false, false) => Turn::Quiet,
+        })
     }
 
     /// Records how far the lanes are, and lets go of those that are at their end.
@@ -218,6 +263,16 @@ impl Sender {
             self.wire.record(lane)?;
         }
         self.fleet.release(&ended);
+        if !ended.is_empty() {
+            self.fleet.take_up_left_out();
+            self.note_refusals();
+        }
+        while let Some((partition, key)) = self.forgotten.last() {
+            if !self.wire.forget(*partition, key)? {
+                break;
+            }
+            self.forgotten.pop();
+        }
         self.show();
         Ok(())
     }
@@ -252,13 +307,12 @@ impl Sender {
                 self.give_up(&superseded)?;
                 let state = record.as_ref().map(|record| record.state);
                 info!(run = name, ?state, "control record");
-                let applied = self.fleet.apply(&name, record.map(|record| *record));
-                self.note_refusal(name, applied);
+                self.fleet.apply(&name, record.map(|record| *record));
             }
+            Command::Unreadable { name, error } => self.fleet.refuse(name, error),
             Command::Owned { partition, progress } => {
                 info!(partition, lanes_with_progress = progress.len(), "partition of lanes owned");
-                let owned = self.fleet.own(partition, progress);
-                self.note_refusal(format!("partition {partition}"), owned);
+                self.fleet.own(partition, progress);
             }
             Command::Revoked { partitions, done } => {
                 let slots = self.fleet.slots_in(&partitions);
@@ -269,6 +323,11 @@ impl Sender {
                 let _ = done.send(());
             }
         }
+        self.note_refusals();
+        let forgotten = self.fleet.forget_deleted().into_iter();
+        self.forgotten.extend(
+            forgotten.map(|(partition, (run, lane))| (partition, progress::key(run, lane))),
+        );
         for run in self.fleet.runs.values() {
             for partition in 0..run.specification().events_partitions {
                 self.parts.committed.watch(partition);
@@ -278,17 +337,20 @@ impl Sender {
         Ok(())
     }
 
-    /// Keeps what this release cannot do visible, without ending what it can.
-    fn note_refusal(&mut self, what: String, result: Result<(), FleetError>) {
-        match result {
-            Ok(()) => {
-                self.refused.remove(&what);
-            }
-            Err(failure) => {
-                error!(what, error = chain(&failure), "refused");
-                self.refused.insert(what);
+    /// Keeps visible what is not driven here: says it once, and counts it.
+    fn note_refusals(&mut self) {
+        let refused = self.fleet.refused();
+        let told: BTreeMap<String, String> =
+            refused.iter().map(|(run, refusal)| (run.clone(), chain(refusal))).collect();
+        for (run, reason) in &told {
+            if self.refused.get(run) != Some(reason) {
+                error!(run, reason, "run refused, the others go on");
             }
         }
+        for run in self.refused.keys().filter(|run| !told.contains_key(*run)) {
+            info!(run, "run not refused any more");
+        }
+        self.refused = told;
         self.parts.metrics.runs_refused.set(i64::try_from(self.refused.len()).unwrap_or(i64::MAX));
     }
 

@@ -209,6 +209,18 @@ impl Wire {
         Ok(())
     }
 
+    /// Hands a tombstone for a lane's progress to the client; says whether there was room.
+    ///
+    /// # Errors
+    /// As [`drive`](Self::drive).
+    pub fn forget(&mut self, lanes_partition: u16, key: &str) -> Result<bool, WireError> {
+        let has_room = self.outbox.has_room();
+        if has_room {
+            self.outbox.send_tombstone(lanes_partition, key.as_bytes())?;
+        }
+        Ok(has_room)
+    }
+
     /// Waits for what the broker and the consumers say, and tells the lanes; returns how many records the
     /// broker acknowledged.
     ///
@@ -258,5 +270,10 @@ impl Wire {
     /// Whether flow control holds a partition.
     pub fn is_held(&self) -> bool {
         !self.held.is_empty()
+    }
+
+    /// Returns the partitions that flow control holds.
+    pub fn held(&self) -> &BTreeSet<u16> {
+        &self.held
     }
 }

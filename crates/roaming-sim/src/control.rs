@@ -36,6 +36,16 @@ pub enum RunState {
     Paused,
     /// The run has ended early, for good.
     Stopped,
+    /// Stopped, and its producers have forgotten it. The record stays: what stands in the log of the run is
+    /// known by it, and no other run gets its id.
+    Deleted,
+}
+
+impl RunState {
+    /// Whether lanes of the run are to be driven, now or later.
+    pub fn is_alive(self) -> bool {
+        matches!(self, Self::Running | Self::Paused)
+    }
 }
 
 /// Simulated seconds per wall second.
@@ -68,7 +78,7 @@ impl ControlRecord {
     /// Returns the simulated time before which events may be emitted at a wall time.
     pub fn allowed_until(&self, wall_unix_ms: u64) -> SimTime {
         match (self.state, self.speed) {
-            (RunState::Paused | RunState::Stopped, _) => self.anchor.sim,
+            (RunState::Paused | RunState::Stopped | RunState::Deleted, _) => self.anchor.sim,
             (RunState::Running, Speed::Max) => SimTime::MAX,
             (RunState::Running, Speed::Factor(factor)) => {
                 let elapsed = wall_unix_ms.saturating_sub(self.anchor.wall_unix_ms);
@@ -90,9 +100,12 @@ impl ControlRecord {
     }
 
     /// Returns the record with simulated time going on from where it stands.
+    ///
+    /// Lanes that were paused at [`Speed::Max`] stand beyond the pause's anchor: `reached`, as in
+    /// [`ControlRecord::pause`], keeps a pace from waiting for what is done.
     #[must_use]
-    pub fn resume(&self, wall_unix_ms: u64) -> Self {
-        let anchor = Anchor { sim: self.anchor.sim, wall_unix_ms };
+    pub fn resume(&self, wall_unix_ms: u64, reached: SimTime) -> Self {
+        let anchor = Anchor { sim: self.anchor.sim.max(reached), wall_unix_ms };
         Self { state: RunState::Running, anchor, ..self.clone() }
     }
 
@@ -100,6 +113,12 @@ impl ControlRecord {
     #[must_use]
     pub fn stop(&self, wall_unix_ms: u64, reached: SimTime) -> Self {
         self.anchored(RunState::Stopped, self.speed, wall_unix_ms, reached)
+    }
+
+    /// Returns the record of a run that is deleted. `reached` as in [`ControlRecord::pause`].
+    #[must_use]
+    pub fn delete(&self, wall_unix_ms: u64, reached: SimTime) -> Self {
+        self.anchored(RunState::Deleted, self.speed, wall_unix_ms, reached)
     }
 
     /// Returns the record with another speed. `reached` as in [`ControlRecord::pause`].

@@ -1,12 +1,14 @@
-//! `scenarios load|list|pause|resume|stop`: the desired state of the runs.
+//! `scenarios load|list`: the runs that are asked for.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use roaming_events::SimTime;
+use roaming_events::RunId;
 use roaming_service::control;
 use roaming_service::kafka::KafkaSettings;
+use roaming_service::telemetry::chain;
 use roaming_service::topics;
 use roaming_sim::control::{ControlRecord, RunState, Speed};
 use roaming_sim::{Simulation, Specification};
@@ -15,9 +17,8 @@ use super::status::{self, RunProgress};
 use super::{CommandError, ProfileArgs};
 use crate::clock::wall_unix_ms;
 
-/// How far ahead of the wall clock a pause is set, so that it reaches every producer before its time and
-/// lanes stop exactly there.
-const PAUSE_LEAD_MS: u64 = 2000;
+/// Key of a deleted run's record, before its id, once its name has another run. No name has a slash.
+const GRAVE: &str = "deleted/";
 
 /// Names a run to be loaded, and its speed.
 #[derive(Clone, Debug, clap::Args)]
@@ -56,24 +57,7 @@ impl LoadArgs {
     }
 }
 
-/// Names a loaded run.
-#[derive(Clone, Debug, clap::Args)]
-pub struct NameArgs {
-    /// Name of the run
-    name: String,
-}
-
-/// Names a run to go on, perhaps at another speed.
-#[derive(Clone, Debug, clap::Args)]
-pub struct ResumeArgs {
-    /// Name of the run
-    name: String,
-    /// Simulated seconds per wall second, or `max` [default: as before]
-    #[arg(long, value_parser = parse_speed)]
-    speed: Option<Speed>,
-}
-
-fn parse_speed(text: &str) -> Result<Speed, String> {
+pub(super) fn parse_speed(text: &str) -> Result<Speed, String> {
     if text == "max" {
         return Ok(Speed::Max);
     }
@@ -109,9 +93,22 @@ pub async fn load(
     let specification = Arc::new(args.specification(partitions.0, partitions.1)?);
     Simulation::try_new(Arc::clone(&specification))?;
     let name = &specification.name;
-    if let Some(loaded) = records(settings).await?.into_iter().find(|(known, _)| known == name) {
-        let message = already_loaded(&specification, &loaded.1)?;
-        return writeln!(out, "{message}").map_err(CommandError::Output);
+    let mut records = Records::read(settings).await?;
+    if records.deleted.contains_key(&specification.run_id()) {
+        return Err(CommandError::Deleted { name: name.clone() });
+    }
+    match records.take(name)? {
+        None => {}
+        Some(earlier) if earlier.state == RunState::Deleted => {
+            // The name's record is replaced: what says that the earlier run was deleted needs another key.
+            write(settings, &format!("{GRAVE}{}", earlier.run), &earlier).await?;
+        }
+        Some(loaded) => {
+            let progress = status::read_progress(settings).await?;
+            let progress = RunProgress::of(&loaded.specification, loaded.run, &progress);
+            let message = already_loaded(&specification, &loaded, &progress)?;
+            return writeln!(out, "{message}").map_err(CommandError::Output);
+        }
     }
     let record = ControlRecord::start(Arc::clone(&specification), args.speed, wall_unix_ms());
     write(settings, name, &record).await?;
@@ -129,15 +126,23 @@ pub async fn load(
     .map_err(CommandError::Output)
 }
 
-fn already_loaded(wanted: &Specification, loaded: &ControlRecord) -> Result<String, CommandError> {
-    let found = &*loaded.specification;
+fn already_loaded(
+    wanted: &Specification,
+    loaded: &ControlRecord,
+    progress: &RunProgress,
+) -> Result<String, CommandError> {
+    let (found, name) = (&*loaded.specification, &wanted.name);
     if wanted == found {
-        return Ok(format!(
-            "run `{}` is loaded already with this specification: id {}, {}; nothing changed",
-            wanted.name,
-            loaded.run,
-            status::state_text(loaded.state),
-        ));
+        let (id, state) = (loaded.run, status::state_text(loaded.state));
+        return match loaded.state {
+            RunState::Stopped => Err(CommandError::Stopped { name: name.clone() }),
+            _ if progress.is_finished() => Ok(format!(
+                "run `{name}` is finished already: id {id}; nothing changed; to run it once more, load it under another name with --name, or delete it with `roaming-producer scenarios delete {name}` and load it with another --seed"
+            )),
+            _ => Ok(format!(
+                "run `{name}` is loaded already with this specification: id {id}, {state}; nothing changed"
+            )),
+        };
     }
     let differences = [
         ("profile", wanted.profile != found.profile, String::new()),
@@ -172,15 +177,10 @@ fn already_loaded(wanted: &Specification, loaded: &ControlRecord) -> Result<Stri
 /// # Errors
 /// Fails where the topic is missing or no broker answers.
 pub async fn list(settings: &KafkaSettings, out: &mut impl Write) -> Result<(), CommandError> {
-    let records = records(settings).await?;
-    if records.is_empty() {
-        return writeln!(out, "no run is loaded").map_err(CommandError::Output);
-    }
-    for (name, record) in records {
+    Records::read(settings).await?.print(out, |record| {
         let specification = &record.specification;
-        writeln!(
-            out,
-            "{name}: {}, id {}, seed {}, {} lanes, {} to {}, speed {}",
+        format!(
+            "{}, id {}, seed {}, {} lanes, {} to {}, speed {}",
             status::state_text(record.state),
             record.run,
             specification.seed,
@@ -189,120 +189,87 @@ pub async fn list(settings: &KafkaSettings, out: &mut impl Write) -> Result<(), 
             specification.end(),
             speed_text(record.speed),
         )
-        .map_err(CommandError::Output)?;
-    }
-    Ok(())
+    })
 }
 
-/// Lets a run's simulated time stand still.
-///
-/// # Errors
-/// Fails where there is no such run, or it is stopped.
-pub async fn pause(
-    settings: &KafkaSettings,
-    args: &NameArgs,
-    out: &mut impl Write,
-) -> Result<(), CommandError> {
-    let record = find(settings, &args.name).await?;
-    if record.state == RunState::Paused {
-        return say(out, &args.name, "is paused already");
-    }
-    let reached = reached(settings, &record).await?;
-    let paused = record.pause(wall_unix_ms() + PAUSE_LEAD_MS, reached);
-    write(settings, &args.name, &paused).await?;
-    say(out, &args.name, &format!("stands still from {} on", paused.anchor.sim))
+/// All control records.
+#[derive(Default)]
+pub(super) struct Records {
+    /// Of the last run of each name.
+    pub(super) named: BTreeMap<String, ControlRecord>,
+    /// Names whose records cannot be read.
+    pub(super) unreadable: BTreeMap<String, serde_json::Error>,
+    /// Of deleted runs, by id; also those whose name has another run by now.
+    deleted: BTreeMap<RunId, ControlRecord>,
 }
 
-/// Lets a run go on from where it stands, at once and without catching up.
-///
-/// # Errors
-/// Fails where there is no such run, or it is stopped.
-pub async fn resume(
-    settings: &KafkaSettings,
-    args: &ResumeArgs,
-    out: &mut impl Write,
-) -> Result<(), CommandError> {
-    let mut record = find(settings, &args.name).await?;
-    let goes_on = record.state == RunState::Running;
-    if goes_on && args.speed.is_none_or(|speed| speed == record.speed) {
-        return say(out, &args.name, "runs already");
-    }
-    if let Some(speed) = args.speed {
-        let reached = reached(settings, &record).await?;
-        record = record.with_speed(speed, wall_unix_ms(), reached);
-    }
-    if !goes_on {
-        record = record.resume(wall_unix_ms());
-    }
-    write(settings, &args.name, &record).await?;
-    let speed = speed_text(record.speed);
-    say(out, &args.name, &format!("goes on from {} at speed {speed}", record.anchor.sim))
-}
-
-/// Ends a run early, for good.
-///
-/// # Errors
-/// Fails where there is no such run.
-pub async fn stop(
-    settings: &KafkaSettings,
-    args: &NameArgs,
-    out: &mut impl Write,
-) -> Result<(), CommandError> {
-    let record = match find(settings, &args.name).await {
-        Err(CommandError::Stopped { name }) => return say(out, &name, "is stopped already"),
-        found => found?,
-    };
-    let reached = reached(settings, &record).await?;
-    write(settings, &args.name, &record.stop(wall_unix_ms(), reached)).await?;
-    say(out, &args.name, "is stopped; each lane ends where it is, without an end marker")
-}
-
-fn say(out: &mut impl Write, name: &str, what: &str) -> Result<(), CommandError> {
-    writeln!(out, "run `{name}` {what}").map_err(CommandError::Output)
-}
-
-/// Returns the least time that the run's lanes have reached, as far as it is recorded.
-async fn reached(
-    settings: &KafkaSettings,
-    record: &ControlRecord,
-) -> Result<SimTime, CommandError> {
-    let progress = status::read_progress(settings).await?;
-    Ok(RunProgress::of(&record.specification, record.run, &progress).reached)
-}
-
-/// Returns a run that can still be changed.
-async fn find(settings: &KafkaSettings, name: &str) -> Result<ControlRecord, CommandError> {
-    let records = records(settings).await?;
-    let known = records.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ");
-    let found = records.into_iter().find(|(known, _)| known == name);
-    match found {
-        Some((name, record)) if record.state == RunState::Stopped => {
-            Err(CommandError::Stopped { name })
+impl Records {
+    /// Reads the topic to its end.
+    pub(super) async fn read(settings: &KafkaSettings) -> Result<Self, CommandError> {
+        let mut records = Self::default();
+        for (key, bytes) in control::read(settings).await?.runs {
+            let record: ControlRecord = match serde_json::from_slice(&bytes) {
+                Ok(record) => record,
+                Err(error) => {
+                    records.unreadable.insert(key, error);
+                    continue;
+                }
+            };
+            if record.state == RunState::Deleted {
+                records.deleted.insert(record.run, record.clone());
+            }
+            if !key.starts_with(GRAVE) {
+                records.named.insert(key, record);
+            }
         }
-        Some((_, record)) => Ok(record),
-        None => Err(CommandError::UnknownRun { name: name.to_owned(), known }),
+        Ok(records)
+    }
+
+    /// Takes the record of the last run of a name, if there is one.
+    ///
+    /// # Errors
+    /// Fails where it cannot be read.
+    pub(super) fn take(&mut self, name: &str) -> Result<Option<ControlRecord>, CommandError> {
+        match self.unreadable.remove(name) {
+            Some(source) => Err(CommandError::Record { name: name.to_owned(), source }),
+            None => Ok(self.named.remove(name)),
+        }
+    }
+
+    /// Prints every name, and what is to be said of it.
+    ///
+    /// # Errors
+    /// Fails where the output cannot be written.
+    pub(super) fn print(
+        &self,
+        out: &mut impl Write,
+        line: impl Fn(&ControlRecord) -> String,
+    ) -> Result<(), CommandError> {
+        let lines = self.named.iter().map(|(name, record)| (name, line(record)));
+        let unreadable = self.unreadable.iter().map(|(name, error)| {
+            let what = "its control record cannot be read, it may be of another release";
+            (name, format!("{what}: {}", chain(error)))
+        });
+        let mut lines: Vec<_> = lines.chain(unreadable).collect();
+        if lines.is_empty() {
+            return writeln!(out, "no run is loaded").map_err(CommandError::Output);
+        }
+        lines.sort();
+        for (name, line) in lines {
+            writeln!(out, "{name}: {line}").map_err(CommandError::Output)?;
+        }
+        Ok(())
     }
 }
 
-/// Returns the control records of all runs, by name.
-pub(super) async fn records(
+/// Writes a run's control record.
+pub(super) async fn write(
     settings: &KafkaSettings,
-) -> Result<Vec<(String, ControlRecord)>, CommandError> {
-    let runs = control::read(settings).await?.runs;
-    let parse = |(name, bytes): (String, Vec<u8>)| match serde_json::from_slice(&bytes) {
-        Ok(record) => Ok((name, record)),
-        Err(source) => Err(CommandError::Record { name, source }),
-    };
-    runs.into_iter().map(parse).collect()
-}
-
-async fn write(
-    settings: &KafkaSettings,
-    name: &str,
+    key: &str,
     record: &ControlRecord,
 ) -> Result<(), CommandError> {
     let bytes = serde_json::to_vec(record).expect("a tree of structs, texts and numbers");
-    Ok(control::write(settings, name, &bytes).await?)
+    Ok(control::write(settings, key, &bytes).await?)
 }
 
 #[cfg(test)]

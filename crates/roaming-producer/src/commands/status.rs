@@ -9,21 +9,22 @@ use roaming_events::{LaneId, RunId, SimTime};
 use roaming_service::kafka::KafkaSettings;
 use roaming_service::reader::{Read, TopicReader};
 use roaming_service::topics;
-use roaming_sim::Specification;
 use roaming_sim::control::{ControlRecord, RunState, Speed};
+use roaming_sim::{STREAM_VERSION, Specification};
 
 use super::CommandError;
-use super::scenarios::{records, speed_text};
+use super::scenarios::{Records, speed_text};
 use crate::clock::wall_unix_ms;
-use crate::fleet::PartitionProgress;
-use crate::progress::Progress;
+use crate::fleet::{PartitionProgress, WINDOW};
+use crate::progress::{self, Progress};
 
 /// How far a run is, by its recorded progress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct RunProgress {
     events: u64,
+    lanes: usize,
     lanes_finished: usize,
-    /// The least time that the lanes have reached; the end where all are finished.
+    /// The time that all lanes have reached, as far as it is recorded; the end where all are finished.
     pub(super) reached: SimTime,
 }
 
@@ -34,16 +35,41 @@ impl RunProgress {
         progress: &PartitionProgress,
     ) -> Self {
         let lanes = || LaneId::all(specification.lanes).map(|lane| progress.get(&(run, lane)));
-        let reached = |lane: Option<&Progress>| match lane {
-            None => specification.start(),
-            Some(lane) if lane.ended => specification.end(),
-            Some(lane) => lane.emission_time,
-        };
+        let partitions = 0..specification.lanes_partitions;
+        let reached = partitions.map(|partition| {
+            let lanes = LaneId::all(specification.lanes)
+                .filter(|lane| lane.partition(specification.lanes_partitions) == partition);
+            owner_reached(specification, lanes.map(|lane| progress.get(&(run, lane))))
+        });
         Self {
             events: lanes().flatten().map(|lane| lane.acknowledged.get()).sum(),
+            lanes: usize::from(specification.lanes),
             lanes_finished: lanes().flatten().filter(|lane| lane.ended).count(),
-            reached: lanes().map(reached).min().unwrap_or(specification.start()),
+            reached: reached.min().unwrap_or(specification.start()),
         }
+    }
+
+    /// Whether every lane is at its end.
+    pub(super) fn is_finished(&self) -> bool {
+        self.lanes_finished == self.lanes
+    }
+}
+
+/// Returns the time that lanes of one owner have reached, all that a partition of `roaming.lanes` holds.
+///
+/// A lane with nothing to say has old progress, or none. But lanes of one owner go together from window to
+/// window: all have passed the start of the window in which the first of them is.
+fn owner_reached<'a>(
+    specification: &Specification,
+    lanes: impl Iterator<Item = Option<&'a Progress>>,
+) -> SimTime {
+    let start = specification.start();
+    let going_on = lanes.filter(|lane| lane.is_none_or(|lane| !lane.ended));
+    let times: Vec<SimTime> =
+        going_on.map(|lane| lane.map_or(start, |lane| lane.emission_time)).collect();
+    match (times.iter().min(), times.iter().max()) {
+        (Some(&last), Some(first)) => last.max(first.window_start(WINDOW)),
+        _ => specification.end(),
     }
 }
 
@@ -52,31 +78,32 @@ impl RunProgress {
 /// # Errors
 /// Fails where a topic is missing or no broker answers.
 pub async fn status(settings: &KafkaSettings, out: &mut impl Write) -> Result<(), CommandError> {
-    let records = records(settings).await?;
-    if records.is_empty() {
-        return writeln!(out, "no run is loaded").map_err(CommandError::Output);
-    }
+    let records = Records::read(settings).await?;
     let progress = read_progress(settings).await?;
     let now = wall_unix_ms();
-    for (name, record) in records {
-        let run = RunProgress::of(&record.specification, record.run, &progress);
-        writeln!(out, "{name}: {}", line(&record, &run, now)).map_err(CommandError::Output)?;
-    }
-    Ok(())
+    records.print(out, |record| {
+        line(record, &RunProgress::of(&record.specification, record.run, &progress), now)
+    })
 }
 
 fn line(record: &ControlRecord, run: &RunProgress, now: u64) -> String {
     let specification = &record.specification;
-    let lanes = usize::from(specification.lanes);
-    let state = if run.lanes_finished == lanes { "finished" } else { state_text(record.state) };
+    let state = match record.state {
+        RunState::Deleted => {
+            return "deleted; what was counted of it stays in the store".to_owned();
+        }
+        _ if run.is_finished() => "finished",
+        state => state_text(state),
+    };
     let whole = specification.end().since(specification.start()).ms().max(1);
     let done = run.reached.since(specification.start()).ms();
     let mut line = format!(
-        "{state}, {}.{} %, {} events acknowledged, {} of {lanes} lanes finished, at {}, speed {}",
+        "{state}, {}.{} %, {} events acknowledged, {} of {} lanes finished, at {}, speed {}",
         done * 100 / whole,
         done * 1000 / whole % 10,
         run.events,
         run.lanes_finished,
+        run.lanes,
         run.reached,
         speed_text(record.speed),
     );
@@ -84,6 +111,13 @@ fn line(record: &ControlRecord, run: &RunProgress, now: u64) -> String {
         && let Some(seconds) = seconds_to_go(record, run, now)
     {
         let _ = write!(line, ", {seconds} s to go");
+    }
+    if specification.stream_version != STREAM_VERSION {
+        let _ = write!(
+            line,
+            ", stream version {}: producers of this release make version {STREAM_VERSION} and refuse the run",
+            specification.stream_version
+        );
     }
     line
 }
@@ -114,6 +148,7 @@ pub(super) fn state_text(state: RunState) -> &'static str {
         RunState::Running => "running",
         RunState::Paused => "paused",
         RunState::Stopped => "stopped",
+        RunState::Deleted => "deleted",
     }
 }
 
@@ -125,9 +160,8 @@ pub(super) async fn read_progress(
     let mut progress = BTreeMap::new();
     while let Read::Record(record) = reader.next().await? {
         // What cannot be read is logged by the daemon that owns the lane.
-        let value = record.payload.unwrap_or_default();
-        if let Ok(lane) = Progress::decode(&record.key, &value) {
-            progress.insert((lane.run, lane.lane), lane);
+        if let Ok(lane) = Progress::read(&record.key, record.payload.as_deref()) {
+            progress::keep(&mut progress, lane);
         }
     }
     Ok(progress)

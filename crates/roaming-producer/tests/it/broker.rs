@@ -1,6 +1,6 @@
 //! The broker of a test, runs on it, and what stands on its topics.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -107,6 +107,25 @@ impl TestBroker {
         commands::resume(&self.settings, &args, &mut std::io::sink()).await.expect("resumed");
     }
 
+    /// Puts a control record in the place of a run's, as another release might.
+    pub(crate) async fn write_record(&self, name: &str, record: &[u8]) {
+        control::write(&self.settings, name, record).await.expect("written");
+    }
+
+    /// Returns the keys of `roaming.lanes` that a compacted topic would hold.
+    pub(crate) async fn progress_keys(&self) -> BTreeSet<String> {
+        let mut reader = TopicReader::open(&self.settings, topics::LANES).expect("a reader");
+        let mut keys = BTreeSet::new();
+        while let Read::Record(record) = reader.next().await.expect("a record") {
+            let key = String::from_utf8(record.key).expect("text");
+            match record.payload {
+                Some(_) => keys.insert(key),
+                None => keys.remove(&key),
+            };
+        }
+        keys
+    }
+
     /// Reads all that stands on `roaming.events`.
     pub(crate) async fn log(&self) -> Log {
         let mut reader = TopicReader::open(&self.settings, topics::EVENTS).expect("a reader");
@@ -186,6 +205,12 @@ impl Log {
             assert_eq!(found.tally, *tally, "lane {lane}");
             assert!(found.ended, "lane {lane}");
         }
+    }
+
+    /// Returns how many different events of a run there are.
+    pub(crate) fn events_of(&self, run: RunId) -> u64 {
+        let lanes = self.lanes.iter().filter(|((of, _), _)| *of == run);
+        lanes.map(|(_, lane)| lane.tally.events).sum()
     }
 
     pub(crate) fn repeated(&self) -> u64 {

@@ -10,11 +10,11 @@ use roaming_sim::control::RunState;
 
 use crate::broker::{TestBroker, small_profile};
 
-const PRODUCER: &str = env!("CARGO_BIN_EXE_roaming-producer");
+pub(crate) const PRODUCER: &str = env!("CARGO_BIN_EXE_roaming-producer");
 const LOAD: &str = env!("CARGO_BIN_EXE_load-scenarios");
 
 /// Runs a command to its end; no broker is there unless `servers` names one.
-fn run(binary: &str, servers: &str, args: &[&str]) -> Output {
+pub(crate) fn run(binary: &str, servers: &str, args: &[&str]) -> Output {
     Command::new(binary)
         .args(args)
         .env("BOOTSTRAP_SERVERS", servers)
@@ -24,7 +24,7 @@ fn run(binary: &str, servers: &str, args: &[&str]) -> Output {
 }
 
 #[track_caller]
-fn check(output: &Output, status: Exit, says: &str) {
+pub(crate) fn check(output: &Output, status: Exit, says: &str) {
     let said = format!(
         "{}{}",
         String::from_utf8_lossy(&output.stdout),

@@ -17,19 +17,19 @@ use tokio_util::sync::CancellationToken;
 use crate::broker::{DEADLINE, EVENTS_PARTITIONS, LANES, TestBroker, within_deadline};
 
 /// A daemon in this process.
-struct Daemon {
-    observer: Observer,
+pub(crate) struct Daemon {
+    pub(crate) observer: Observer,
     address: SocketAddr,
     stop: CancellationToken,
     ended: JoinHandle<Result<(), AppError>>,
 }
 
-fn config(broker: &TestBroker) -> Config {
+pub(crate) fn config(broker: &TestBroker) -> Config {
     Config { listen: SocketAddr::from(([127, 0, 0, 1], 0)), ..Config::new(broker.settings.clone()) }
 }
 
 impl Daemon {
-    async fn start(config: Config) -> Self {
+    pub(crate) async fn start(config: Config) -> Self {
         let app = App::build(config).await.expect("an app");
         let (observer, address) = (app.observer(), app.address());
         let stop = CancellationToken::new();
@@ -37,7 +37,7 @@ impl Daemon {
         Self { observer, address, stop, ended }
     }
 
-    async fn finish(&self, run: RunId) {
+    pub(crate) async fn finish(&self, run: RunId) {
         let observer = &self.observer;
         within_deadline("all lanes finished")(&|| {
             observer.lanes_finished(run) == usize::from(LANES)
@@ -45,12 +45,12 @@ impl Daemon {
         .await;
     }
 
-    async fn stop(self) {
+    pub(crate) async fn stop(self) {
         self.stop.cancel();
         self.ended.await.expect("no panic").expect("a clean end");
     }
 
-    async fn ask(&self, path: &str) -> (u16, String) {
+    pub(crate) async fn ask(&self, path: &str) -> (u16, String) {
         let url = format!("http://{}{path}", self.address);
         let asked = tokio::task::spawn_blocking(move || {
             let agent: ureq::Agent =
@@ -64,7 +64,7 @@ impl Daemon {
 }
 
 /// Does what the consumers do about flow control: commits everything that stands on the topic.
-fn commit_all(broker: &TestBroker) {
+pub(crate) fn commit_all(broker: &TestBroker) {
     let consumer: BaseConsumer =
         broker.settings.consumer(CONSUMER_GROUP).create().expect("a client");
     let mut offsets = TopicPartitionList::new();
@@ -125,6 +125,8 @@ async fn flow_control_holds_what_nobody_reads_and_a_restart_leaves_no_hole() {
     let bound = (UNREAD_BYTES + 4096) * u64::from(EVENTS_PARTITIONS);
     let bytes = || metric(&first, "roaming_producer_acknowledged_bytes_total");
     assert!(bytes() < bound, "{}", bytes());
+    let waiting = "lanes wait for consumers";
+    until_ready_is(&first, 503, waiting).await;
 
     within_deadline("the run goes on when the consumers do")(&|| {
         commit_all(&broker);
@@ -132,6 +134,8 @@ async fn flow_control_holds_what_nobody_reads_and_a_restart_leaves_no_hole() {
     })
     .await;
     held(2).await;
+    let (_, said) = first.ask("/readyz").await;
+    assert!(!said.contains(waiting), "{said}");
     first.stop().await;
 
     // Progress was recorded at the stop, so that the next owner repeats nothing.
@@ -144,7 +148,19 @@ async fn flow_control_holds_what_nobody_reads_and_a_restart_leaves_no_hole() {
     assert_eq!(log.repeated(), 0);
 }
 
-fn metric(daemon: &Daemon, name: &str) -> u64 {
+async fn until_ready_is(daemon: &Daemon, status: u16, says: &str) {
+    let start = Instant::now();
+    loop {
+        let (found, said) = daemon.ask("/readyz").await;
+        if found == status && said.contains(says) {
+            return;
+        }
+        assert!(start.elapsed() < DEADLINE, "{found} {said}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+pub(crate) fn metric(daemon: &Daemon, name: &str) -> u64 {
     let url = format!("http://{}/metrics", daemon.address);
     let mut answer = ureq::get(&url).call().expect("an answer");
     value(&answer.body_mut().read_to_string().expect("text"), name)

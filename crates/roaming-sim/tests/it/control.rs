@@ -29,7 +29,7 @@ fn a_pause_stands_still_and_resuming_does_not_burst() {
     let reached = paused.specification.start() + SimDuration::from_secs(10);
     assert_eq!(paused.state, RunState::Paused);
     assert_eq!(paused.allowed_until(9_000_000), reached);
-    let resumed = paused.resume(9_000_000);
+    let resumed = paused.resume(9_000_000, paused.specification.start());
     assert_eq!(resumed.allowed_until(9_000_000), reached);
     assert_eq!(resumed.allowed_until(9_000_500), reached + SECOND);
 }
@@ -51,6 +51,22 @@ fn at_full_speed_a_pause_is_where_the_lanes_are() {
     let stopped = record.stop(1_000_500, reached);
     assert_eq!(stopped.anchor, Anchor { sim: reached, wall_unix_ms: 1_000_500 });
     assert_eq!(stopped.state, RunState::Stopped);
+}
+
+#[test]
+fn a_pace_after_full_speed_begins_where_the_lanes_are() {
+    let paused = record(Speed::Max).pause(1_000_500, SimTime::default());
+    let reached = paused.specification.start() + SECOND;
+    let paced = paused.with_speed(Speed::Factor(1.0), 1_001_000, reached);
+    assert_eq!(paced.resume(2_000_000, reached).allowed_until(2_001_000), reached + SECOND);
+}
+
+#[test]
+fn a_deleted_run_emits_nothing_and_keeps_its_id() {
+    let running = record(Speed::Factor(2.0));
+    let deleted = running.delete(1_001_000, SimTime::MAX);
+    assert_eq!((deleted.run, deleted.state), (running.run, RunState::Deleted));
+    assert_eq!(deleted.allowed_until(u64::MAX), running.specification.start() + SECOND + SECOND);
 }
 
 #[test]
