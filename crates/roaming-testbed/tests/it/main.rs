@@ -1,5 +1,6 @@
 //! The built binaries on Apache Kafka and PostgreSQL.
 
+mod bad_days;
 mod deaths;
 mod outages;
 mod services;
