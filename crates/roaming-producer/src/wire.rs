@@ -214,7 +214,7 @@ impl Wire {
     /// # Errors
     /// As [`drive`](Self::drive).
     pub fn forget(&mut self, lanes_partition: u16, key: &str) -> Result<bool, WireError> {
-        let has_room = self.outbox.has_room();
+        let has_room = self.outbox.has_room_for_progress();
         if has_room {
             self.outbox.send_tombstone(lanes_partition, key.as_bytes())?;
         }
