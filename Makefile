@@ -2,7 +2,7 @@
 # itself (scripts/setup), and does nothing where they are there.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo services test lint gen bench clean
+.PHONY: help setup demo services test trials lint gen bench clean
 
 # Arguments for the program that a goal runs, as in: make demo ARGS="--keep"
 ARGS ?=
@@ -24,6 +24,9 @@ services: ## Start Apache Kafka and PostgreSQL to play with, until Ctrl-C
 
 test: lint ## Check everything and run all tests
 	cargo xtask test
+
+trials: setup ## Kill a producer and a consumer in the middle of a run, 20 times, and prove each run
+	cargo run --locked --quiet --package roaming-testbed --bin trials -- $(ARGS)
 
 lint: setup ## Check format, lints, links in the docs, house rules, licences of dependencies
 	cargo fmt --all --check

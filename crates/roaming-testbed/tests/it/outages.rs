@@ -67,6 +67,35 @@ fn outages(platform: &Platform, postgres: &Postgres) -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn a_cluster_of_three_goes_on_without_one_of_them() -> Result<()> {
+    const RUN: [&str; 4] = ["--profile", "demo", "--name", "three"];
+    let three = KafkaOptions { nodes: 3, ..KafkaOptions::default() };
+    Platform::with(Postgres::shared(), &three, |platform| {
+        let described = platform.kafka.tool(
+            "org.apache.kafka.tools.TopicCommand",
+            &["--describe", "--topic", "roaming.events"],
+        );
+        for safe in ["ReplicationFactor: 3", "min.insync.replicas=2"] {
+            ensure!(described.contains(safe), "{described}");
+        }
+        let _producer = platform.producer("producer")?;
+        let mut consumer = platform.consumer("consumer")?;
+        let load = [&["scenarios", "load", "--speed", "2000"], &RUN[..]].concat();
+        platform.producer_command(&load)?;
+        undisturbed(&mut consumer)?;
+        platform.kafka.node(1).kill();
+        report("one broker of three killed", counting_again(&mut consumer)?);
+        undisturbed(&mut consumer)?;
+        platform.kafka.node(1).start();
+        finished(&mut consumer, "three", Duration::from_mins(2))?;
+        platform.consumer_command(&["verify", "--run", "three"])?;
+        let topic = platform.compare_with_generated(&RUN)?;
+        ensure!(topic.events() == events_of(platform, &RUN)?, "not all is on the topic");
+        Ok(())
+    })
+}
+
 /// Lets the run go on for some seconds: the group hears from its members again.
 fn undisturbed(consumer: &mut Daemon) -> Result<()> {
     let goal = consumer.metric(COUNTED)? + EVENTS_BETWEEN;

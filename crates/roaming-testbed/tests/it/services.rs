@@ -78,6 +78,43 @@ fn nothing_is_left_of_what_hung_on_a_process_that_was_killed() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn what_the_services_need_and_nobody_may_install_is_named() -> Result<()> {
+    // A machine with everything but Java, and no way to install it.
+    let programs = tempfile::TempDir::new()?;
+    for folder in ["/usr/bin", "/usr/local/bin", "/bin"] {
+        for program in std::fs::read_dir(folder)? {
+            let program = program?;
+            let name = program.file_name();
+            let is_hidden = ["java", "apt-get", "sudo"].iter().any(|hidden| name == *hidden);
+            let link = programs.path().join(&name);
+            if !is_hidden && !link.exists() {
+                std::os::unix::fs::symlink(program.path(), link)?;
+            }
+        }
+    }
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+    let path = programs.path();
+    let setup = Command::new("scripts/setup")
+        .args(["build", "test"])
+        .current_dir(root)
+        .env("PATH", path)
+        .output()?;
+    let said = String::from_utf8(setup.stderr)?;
+    ensure!(setup.status.code() == Some(1), "{}: {said}", setup.status);
+    ensure!(said.contains("a Java runtime of version 17 or newer"), "{said}");
+    ensure!(said.contains("openjdk-17-jre-headless"), "{said}");
+
+    let services = Command::new("scripts/services")
+        .args(["kafka", "unused", "1"])
+        .current_dir(root)
+        .env("PATH", path)
+        .output()?;
+    let said = String::from_utf8(services.stderr)?;
+    ensure!(!services.status.success() && said.contains("java is missing"), "{said}");
+    Ok(())
+}
+
 /// How many processes have a path on their command line.
 fn processes_that_mention(path: &Path) -> Result<usize> {
     let path = path.to_str().context("a path that is text")?;
