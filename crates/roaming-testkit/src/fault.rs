@@ -33,6 +33,8 @@ pub struct Faults {
     pub truncation: u32,
     /// What the store does.
     pub store: StoreFaults,
+    /// A run is paused, or a paused one goes on.
+    pub pause: u32,
 }
 
 impl Faults {
@@ -58,6 +60,7 @@ impl Faults {
                 unknown_after_commit: knob(150),
                 unknown_before_commit: knob(150),
             },
+            pause: knob(60),
         }
     }
 }

@@ -27,6 +27,8 @@ pub enum Concern {
     Stranger,
     /// What happens in the lanes.
     Lane,
+    /// When runs are paused, and which.
+    Control,
 }
 
 impl Seed {

@@ -12,9 +12,11 @@ mod producers;
 mod report;
 mod stranger;
 
+use std::collections::BTreeMap;
+
 use roaming_analytics::PartitionConfig;
 use roaming_analytics::invariant::{self, Subject};
-use roaming_events::{SimDuration, SimTime};
+use roaming_events::{RunId, SimDuration, SimTime};
 
 use crate::fault::Faults;
 use crate::log::Log;
@@ -104,8 +106,10 @@ struct World<'a, S> {
     options: Options,
     faults: Faults,
     tick: u64,
-    /// What is emitted before this time may be sent.
+    /// What is emitted before this time may be sent, of runs that are not paused.
     until: SimTime,
+    /// Where paused runs stand.
+    paused: BTreeMap<RunId, SimTime>,
     log: Log,
     store: FaultyStore,
     oracle: Oracle,
@@ -120,6 +124,7 @@ struct Simulation<'a, S: Scenario> {
     producers: Producers<S>,
     consumers: Consumers,
     stranger: Stream,
+    control: Stream,
 }
 
 impl<'a, S: Scenario> Simulation<'a, S> {
@@ -132,6 +137,7 @@ impl<'a, S: Scenario> Simulation<'a, S> {
             faults: options.faults,
             tick: 0,
             until: start,
+            paused: BTreeMap::new(),
             log: Log::new("simulated", partitions),
             store: FaultyStore::new(
                 MemoryStore::default(),
@@ -147,12 +153,14 @@ impl<'a, S: Scenario> Simulation<'a, S> {
         let producers =
             Producers::new(&mut world, options.lanes_partitions, seed.stream(Concern::Network));
         let consumers = Consumers::new(partitions);
-        Self { world, producers, consumers, stranger: seed.stream(Concern::Stranger) }
+        let (stranger, control) = (seed.stream(Concern::Stranger), seed.stream(Concern::Control));
+        Self { world, producers, consumers, stranger, control }
     }
 
     fn run(&mut self) -> Outcome {
         self.be_safe()?;
         self.world.faults = Faults::default();
+        self.world.paused.clear();
         self.world.store.heal();
         self.producers.heal(&mut self.world);
         self.consumers.heal(&mut self.world)?;
@@ -181,6 +189,10 @@ impl<'a, S: Scenario> Simulation<'a, S> {
         for tick in 0..self.world.options.ticks {
             let elapsed = SimDuration::from_ms(reach * tick / self.world.options.ticks);
             self.world.until = start + elapsed;
+            if self.control.chance(self.world.faults.pause) {
+                let runs = self.world.scenario.runs();
+                self.world.pause_or_resume(runs[self.control.index(runs.len())].run);
+            }
             self.producers.fail(&mut self.world);
             self.consumers.fail(&mut self.world);
             if self.world.fault.chance(self.world.faults.stranger) {
@@ -210,6 +222,20 @@ impl<'a, S: Scenario> Simulation<'a, S> {
 }
 
 impl<S> World<'_, S> {
+    /// Returns the time before which a run's events may be sent.
+    fn until_of(&self, run: RunId) -> SimTime {
+        self.paused.get(&run).copied().unwrap_or(self.until)
+    }
+
+    fn pause_or_resume(&mut self, run: RunId) {
+        if self.paused.remove(&run).is_some() {
+            self.report.count("run resumed");
+        } else {
+            self.paused.insert(run, self.until);
+            self.report.count("run paused");
+        }
+    }
+
     /// Appends a record to the log, as it arrives there.
     fn append(
         &mut self,

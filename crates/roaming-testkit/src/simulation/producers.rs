@@ -129,7 +129,10 @@ impl<S: Scenario> Producers<S> {
         let is_idle = |session: &Session<S>| {
             session.flights.is_empty()
                 && session.written.is_empty()
-                && session.senders.values().all(|sending| sending.rested == Some(world.until))
+                && session
+                    .senders
+                    .iter()
+                    .all(|((run, _), sending)| sending.rested == Some(world.until_of(*run)))
         };
         self.sessions.iter().all(is_idle)
     }
@@ -243,14 +246,14 @@ impl<S: Scenario> Session<S> {
                     break;
                 }
                 let mut payload = Vec::new();
-                let (sequence, key, origin) = match sender.next(world.until, &mut payload) {
+                let (sequence, key, origin) = match sender.next(world.until_of(run), &mut payload) {
                     Step::Event(id) => {
                         (Some(id.sequence), id.text(), world.oracle.damage(id, &mut payload))
                     }
                     Step::End(id) => (Some(id.sequence), id.text(), Origin::Numbered(id)),
                     Step::Marker(marker) => (None, marker.key(), Origin::Marker),
                     Step::Wait | Step::Done => {
-                        *rested = Some(world.until);
+                        *rested = Some(world.until_of(run));
                         break;
                     }
                 };

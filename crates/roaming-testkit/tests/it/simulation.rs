@@ -11,7 +11,7 @@ const SEEDS: u64 = 500;
 
 /// What must have happened at least once over all seeds: a simulation that does not do a thing proves
 /// nothing about it.
-const HAPPENINGS: [&str; 35] = [
+const HAPPENINGS: [&str; 37] = [
     "acknowledgement lost",
     "acquisition failed",
     "commit failed",
@@ -46,6 +46,8 @@ const HAPPENINGS: [&str; 35] = [
     "reload failed",
     "reread",
     "row reloaded",
+    "run paused",
+    "run resumed",
     "truncation",
 ];
 
