@@ -8,4 +8,5 @@ mod command_line;
 mod faulty_store;
 mod harness;
 mod page;
+mod postgres;
 mod restart;
