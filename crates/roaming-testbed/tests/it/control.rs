@@ -1,0 +1,78 @@
+//! Runs are controlled while replicas drive them.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use roaming_testbed::services::{KafkaOptions, Postgres};
+use roaming_testbed::trial::finished;
+use roaming_testbed::wait::wait_until;
+use roaming_testbed::{Daemon, Platform, observed};
+
+const LIMIT: Duration = Duration::from_mins(2);
+
+#[test]
+fn runs_are_paused_hurried_stopped_and_deleted_while_two_replicas_drive_them() -> Result<()> {
+    Platform::with(Postgres::shared(), &KafkaOptions::default(), controlled)
+}
+
+fn controlled(platform: &Platform) -> Result<()> {
+    let _producers = [platform.producer("producer-1")?, platform.producer("producer-2")?];
+    let mut consumer = platform.consumer("consumer-1")?;
+    let _other = platform.consumer("consumer-2")?;
+    let scenarios =
+        |arguments: &[&str]| platform.producer_command(&[&["scenarios"], arguments].concat());
+    for name in ["paused", "stopped", "deleted"] {
+        scenarios(&["load", "--profile", "demo", "--name", name, "--speed", "300"])?;
+    }
+    for name in ["paused", "stopped", "deleted"] {
+        counted_more_than(&mut consumer, name, 0)?;
+    }
+
+    scenarios(&["pause", "paused"])?;
+    scenarios(&["stop", "stopped"])?;
+    scenarios(&["delete", "deleted"])?;
+    // Lanes come to rest, each at the event before the anchor.
+    let mut last = 0;
+    wait_until("a run that stands still", LIMIT, || {
+        let events = events(&mut consumer, "paused")?;
+        let stands = events == last;
+        last = events;
+        std::thread::sleep(Duration::from_secs(3));
+        Ok(stands)
+    })?;
+    for name in ["stopped", "deleted"] {
+        let balance = platform.consumer_command(&["verify", "--run", name])?;
+        ensure!(balance.contains("stopped at") || balance.contains("balance holds"), "{balance}");
+    }
+    let refused = |name: &str| -> Result<String> {
+        let arguments = ["scenarios", "load", "--profile", "demo", "--name", name];
+        let output = platform.command("roaming-producer")?.args(arguments).output()?;
+        ensure!(output.status.code() == Some(64), "{name}: {}", output.status);
+        Ok(String::from_utf8(output.stderr)?)
+    };
+    for name in ["stopped", "deleted"] {
+        let said = refused(name)?;
+        println!("load {name}: {}", said.trim());
+        ensure!(said.contains("--name") || said.contains("--seed"), "{said}");
+    }
+
+    scenarios(&["resume", "paused"])?;
+    counted_more_than(&mut consumer, "paused", last)?;
+    scenarios(&["speed", "paused", "max"])?;
+    finished(&mut consumer, "paused", LIMIT)?;
+    platform.consumer_command(&["verify", "--run", "paused"])?;
+    platform.compare_with_generated(&["--profile", "demo", "--name", "paused"])?;
+    let again = scenarios(&["load", "--profile", "demo", "--name", "paused"])?;
+    println!("load paused: {}", again.trim());
+    ensure!(again.contains("finished"), "{again}");
+    Ok(())
+}
+
+fn events(consumer: &mut Daemon, name: &str) -> Result<u64> {
+    Ok(observed::run(consumer, name)?.map_or(0, |run| run.events))
+}
+
+fn counted_more_than(consumer: &mut Daemon, name: &str, count: u64) -> Result<()> {
+    let what = format!("more than {count} events of {name}");
+    wait_until(&what, LIMIT, || Ok(events(consumer, name)? > count)).map(|_| ())
+}
