@@ -29,13 +29,13 @@ impl Daemon {
     ///
     /// # Errors
     /// Fails where it cannot be started.
-    pub fn start(name: &str, mut command: Command, folder: &Path) -> Result<Self> {
+    pub fn start(name: &str, command: &Command, folder: &Path) -> Result<Self> {
         let log = (1..=STARTS_MAX)
             .map(|start| folder.join(format!("{name}.{start}.log")))
             .find(|path| !path.exists())
             .context("no name is left for a log")?;
         let file = File::create(&log).with_context(|| format!("no log {}", log.display()))?;
-        let child = command
+        let child = bound_to_this_thread(&command)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(file)
@@ -164,6 +164,23 @@ impl Daemon {
         ensure!(status.success(), "{} took no {signal}", self.name);
         Ok(())
     }
+}
+
+/// Returns the same command under `setpriv`, which becomes it: the process is killed when the thread that
+/// starts it ends in whatever way, and so never outlives a test that was killed itself.
+fn bound_to_this_thread(command: &Command) -> Command {
+    let mut bound = Command::new("setpriv");
+    bound.args(["--pdeathsig", "KILL", "--"]).arg(command.get_program()).args(command.get_args());
+    if let Some(folder) = command.get_current_dir() {
+        bound.current_dir(folder);
+    }
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => bound.env(name, value),
+            None => bound.env_remove(name),
+        };
+    }
+    bound
 }
 
 impl Drop for Daemon {

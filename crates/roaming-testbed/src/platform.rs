@@ -56,7 +56,7 @@ impl Platform {
     pub fn producer(&self, name: &str) -> Result<Daemon> {
         let mut command = self.command("roaming-producer")?;
         command.args(["run", "--listen", "127.0.0.1:0"]);
-        self.daemon(name, command)
+        self.daemon(name, &command)
     }
 
     /// Starts a consumer.
@@ -66,14 +66,14 @@ impl Platform {
     pub fn consumer(&self, name: &str) -> Result<Daemon> {
         let mut command = self.command("roaming-consumer")?;
         command.args(["run", "--listen", "127.0.0.1:0"]);
-        self.daemon(name, command)
+        self.daemon(name, &command)
     }
 
     /// Starts a daemon by its command; its log is among those of the platform.
     ///
     /// # Errors
     /// As [`producer`](Self::producer).
-    pub fn daemon(&self, name: &str, command: Command) -> Result<Daemon> {
+    pub fn daemon(&self, name: &str, command: &Command) -> Result<Daemon> {
         Daemon::start(name, command, self.folder())
     }
 

@@ -144,7 +144,7 @@ fn what_retention_removed_is_told_exactly_and_another_log_is_refused() -> Result
         on_a_platform(|other| {
             let mut command = other.command("roaming-consumer")?;
             command.args(["run", "--listen", "127.0.0.1:0"]).env("POSTGRES_DSN", &platform.dsn);
-            let mut stranger = other.daemon("stranger", command)?;
+            let mut stranger = other.daemon("stranger", &command)?;
             let status = stranger.ended(LIMIT)?;
             let log = stranger.log()?;
             ensure!(
