@@ -35,7 +35,7 @@ impl Daemon {
             .find(|path| !path.exists())
             .context("no name is left for a log")?;
         let file = File::create(&log).with_context(|| format!("no log {}", log.display()))?;
-        let child = bound_to_this_thread(&command)
+        let child = bound_to_this_thread(command)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(file)
