@@ -245,7 +245,7 @@ impl LogEnds {
     fn open(settings: &KafkaSettings) -> Result<Self, ClientError> {
         let client = settings
             .reader()
-            .create_with_context(LogContext)
+            .create_with_context(LogContext::default())
             .map_err(|source| settings.explain("create a client", source))?;
         Ok(Self { client, settings: settings.clone() })
     }

@@ -75,7 +75,7 @@ impl DeadLetters {
     pub(crate) fn open(settings: &KafkaSettings) -> Result<Self, ClientError> {
         let producer = settings
             .producer()
-            .create_with_context(LogContext)
+            .create_with_context(LogContext::default())
             .map_err(|source| settings.explain("create a client", source))?;
         Ok(Self { producer, settings: settings.clone() })
     }

@@ -39,6 +39,8 @@ const OFFSETS_INTERVAL: Duration = Duration::from_millis(50);
 const LAG_INTERVAL: Duration = Duration::from_secs(1);
 /// The longest that the client may take to start a partition after it was asked to.
 const START_MAX: Duration = Duration::from_secs(30);
+/// The part that holds readiness while a right to read is missing.
+const HEALTH_RIGHTS: &str = "rights";
 /// A checkpoint that takes longer makes the replica unready; it is waited for all the same.
 const SLOW_WRITE: Duration = Duration::from_secs(10);
 
@@ -65,6 +67,8 @@ pub(crate) struct IntakeState {
     offsets: BTreeMap<u16, u64>,
     offsets_told: Option<Instant>,
     lag_measured: Option<Instant>,
+    /// Whether the broker refused a right since the last record.
+    is_denied: bool,
 }
 
 impl<S: Store> Intake<S> {
@@ -80,17 +84,20 @@ impl<S: Store> Intake<S> {
 
     /// Takes what is there, at most [`BATCH_MAX`] records.
     fn poll_batch(&mut self) -> Result<(), ConsumerError> {
-        let Self { config, group, runs, metrics, state, .. } = self;
+        let Self { config, group, runs, metrics, health, state, .. } = self;
         let mut timeout = POLL_TIMEOUT;
         for _ in 0..BATCH_MAX {
             match group.client().poll(timeout) {
                 None => break,
                 Some(Ok(message)) => {
+                    if std::mem::take(&mut state.is_denied) {
+                        health.release(HEALTH_RIGHTS);
+                    }
                     state.take(&message, config, group, runs)?;
                     // Only the first record is waited for.
                     timeout = Duration::ZERO;
                 }
-                Some(Err(error)) => state.take_error(&error, &config.kafka, metrics)?,
+                Some(Err(error)) => state.take_error(error, &config.kafka, metrics, health)?,
             }
         }
         Ok(())
@@ -487,22 +494,29 @@ impl IntakeState {
 
     fn take_error(
         &mut self,
-        error: &KafkaError,
+        error: KafkaError,
         settings: &KafkaSettings,
         metrics: &ConsumerMetrics,
+        health: &Health,
     ) -> Result<(), ConsumerError> {
         metrics.error("broker");
         if let KafkaError::MessageConsumptionFatal(_) = error {
-            return Err(settings.explain("read roaming.events", error.clone()).into());
+            return Err(settings.explain("read roaming.events", error).into());
         }
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AutoOffsetReset) {
-            error!(error = chain(error), "the log does not hold an offset any more");
+            error!(error = chain(&error), "the log does not hold an offset any more");
             // The error does not say which partition's.
             for task in self.tasks.values_mut() {
                 task.offset_check = OffsetCheck::Wanted;
             }
         }
-        // The client logs what it sees and tries again by itself.
+        // It tries again by itself; what it may not do is for a person to mend.
+        let error = settings.explain("read roaming.events as the group roaming-consumer", error);
+        if error.is_denial() {
+            warn!(error = chain(&error), "nothing to count");
+            health.hold(HEALTH_RIGHTS, chain(&error));
+            self.is_denied = true;
+        }
         Ok(())
     }
 }

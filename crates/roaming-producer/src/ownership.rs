@@ -67,8 +67,15 @@ pub fn run(
             Some(Err(KafkaError::PartitionEOF(partition))) => {
                 consumer.context().read_to_end(partition);
             }
-            // The client logged it through its context and tries again by itself.
-            Some(Err(_)) | None => {}
+            // It tries again by itself; what it may not do is for a person to mend.
+            Some(Err(error)) => {
+                let error = settings.explain("take part in the group roaming-producer", error);
+                if error.is_denial() {
+                    warn!(error = chain(&error), "no lanes from the group");
+                    consumer.context().health.hold(HEALTH_PART, chain(&error));
+                }
+            }
+            None => {}
         }
     }
     // Dropping it closes it: the revocation below runs, and the group hears that the member is gone.

@@ -67,7 +67,7 @@ pub fn run(
     // It has the group's name but does not join: it only asks the coordinator.
     let client: BaseConsumer<LogContext> = settings
         .consumer(group)
-        .create_with_context(LogContext)
+        .create_with_context(LogContext::default())
         .map_err(|source| settings.explain("create a client", source))?;
     let mut failing = false;
     while !stop.is_cancelled() {

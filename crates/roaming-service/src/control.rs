@@ -9,8 +9,8 @@ use std::hash::{BuildHasher, RandomState};
 use std::mem;
 use std::str::FromStr;
 
-use rdkafka::error::RDKafkaErrorCode;
-use rdkafka::producer::{FutureProducer, FutureRecord};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 use uuid::Uuid;
@@ -220,7 +220,7 @@ pub async fn write(settings: &KafkaSettings, key: &str, record: &[u8]) -> Result
         .producer()
         // Somebody waits for this one record: it fails in time, instead of being kept for ever.
         .set("message.timeout.ms", REACH_TIMEOUT.as_millis().to_string())
-        .create_with_context(LogContext)
+        .create_with_context(LogContext::default())
         .map_err(|source| settings.explain("create a client", source))?;
     let record = FutureRecord::to(topics::SCENARIOS).key(key).payload(record).partition(0);
     match producer.send(record, REACH_TIMEOUT).await {
@@ -229,7 +229,11 @@ pub async fn write(settings: &KafkaSettings, key: &str, record: &[u8]) -> Result
             Some(RDKafkaErrorCode::UnknownTopic | RDKafkaErrorCode::UnknownTopicOrPartition) => {
                 ClientError::UnknownTopic { topic: topics::SCENARIOS.to_owned() }
             }
-            _ => settings.explain(OPERATION, source),
+            _ => match producer.client().fatal_error() {
+                // The record's own error says only that the client gave up.
+                Some((code, _)) => settings.explain(OPERATION, KafkaError::MessageProduction(code)),
+                None => settings.explain(OPERATION, source),
+            },
         }),
     }
 }

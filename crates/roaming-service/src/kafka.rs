@@ -2,6 +2,7 @@
 
 mod security;
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use rdkafka::client::ClientContext;
@@ -22,6 +23,9 @@ pub const CONSUMER_GROUP: &str = "roaming-consumer";
 
 /// How long a client waits for a broker to answer the first question before it says that none does.
 pub const REACH_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// How OpenSSL begins to tell of an alert that the other side has sent (RFC 8446, clause 6.2).
+const TLS_ALERT: &str = "SSL alert number";
 
 /// What kind of broker the clients talk to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -202,6 +206,16 @@ pub enum ClientError {
         /// What the broker said.
         source: KafkaError,
     },
+    /// The broker and this client do not accept each other.
+    #[error(
+        "the broker at {bootstrap_servers} and this client do not accept each other: {reason}; check the settings kafka.security, kafka.ca, kafka.certificate, kafka.username and kafka.password (`config --print` shows them)"
+    )]
+    Refused {
+        /// The addresses that were tried.
+        bootstrap_servers: String,
+        /// Why, in the client library's words.
+        reason: String,
+    },
     /// A topic is missing.
     #[error("topic {topic} does not exist; create it with `roaming-producer topics create`")]
     UnknownTopic {
@@ -224,13 +238,25 @@ pub enum ClientError {
 impl ClientError {
     /// Whether the broker refuses this very client: waiting does not mend that, a person does.
     pub fn is_denial(&self) -> bool {
-        matches!(self, Self::Denied { .. })
+        matches!(self, Self::Denied { .. } | Self::Refused { .. })
     }
 }
 
 /// A client context that sends what the library says to `tracing`; for clients without callbacks.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct LogContext;
+///
+/// It keeps why a broker and the client do not accept each other: an operation fails with a time-out then,
+/// and only the library's own error tells more.
+#[derive(Debug, Default)]
+pub struct LogContext {
+    refusal: Mutex<Option<String>>,
+}
+
+impl LogContext {
+    /// Returns why a broker and the client do not accept each other, where they do not.
+    pub fn refusal(&self) -> Option<String> {
+        self.refusal.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
 
 impl ClientContext for LogContext {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
@@ -238,6 +264,17 @@ impl ClientContext for LogContext {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
+        use RDKafkaErrorCode as Code;
+        let code = error.rdkafka_error_code();
+        // With TLS 1.3 a broker refuses a certificate after the handshake: for the library that is a lost
+        // connection like any other, and only its text has the alert.
+        let is_alert = code == Some(Code::BrokerTransportFailure) && reason.contains(TLS_ALERT);
+        let is_refusal =
+            matches!(code, Some(Code::SSL | Code::Authentication | Code::SaslAuthenticationFailed));
+        if is_alert || is_refusal {
+            let mut refusal = self.refusal.lock().unwrap_or_else(PoisonError::into_inner);
+            *refusal = Some(reason.to_owned());
+        }
         log_library_error(&error, reason);
     }
 }

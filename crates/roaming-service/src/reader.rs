@@ -49,11 +49,11 @@ impl TopicReader {
     /// Fails where the topic does not exist, or no broker answers; it blocks for at most
     /// [`REACH_TIMEOUT`](crate::kafka::REACH_TIMEOUT).
     pub fn open(settings: &KafkaSettings, topic: &'static str) -> Result<Self, ClientError> {
+        let partitions = topics::partitions(settings, topic)?;
         let consumer: StreamConsumer<LogContext> = settings
             .reader()
-            .create_with_context(LogContext)
+            .create_with_context(LogContext::default())
             .map_err(|source| settings.explain("create a client", source))?;
-        let partitions = topics::partitions_seen_by(&consumer, settings, topic)?;
         let mut assignment = TopicPartitionList::with_capacity(usize::from(partitions));
         for partition in 0..i32::from(partitions) {
             assignment

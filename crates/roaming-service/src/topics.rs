@@ -3,9 +3,11 @@
 mod admin;
 
 use std::future::Future;
+use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::metadata::Metadata;
 
 pub use admin::KafkaAdmin;
 
@@ -27,6 +29,11 @@ pub const DEAD_LETTERS: &str = "roaming.events.dlq";
 /// Partitions of `roaming.events` and of `roaming.lanes` where nothing else is asked for: enough for
 /// eight replicas, few enough that each one's batches fill.
 pub const PARTITIONS: u16 = 8;
+
+/// How long one question for metadata may take; between two of them is looked for why there is no answer.
+const ASK_TIMEOUT: Duration = Duration::from_secs(1);
+/// Events that are looked at between two questions; each failed connection leaves one or two.
+const EVENTS_MAX: usize = 20;
 
 /// What a topic keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,24 +89,10 @@ pub trait TopicAdmin {
 /// Returns how many partitions a topic has.
 ///
 /// # Errors
-/// Fails where the topic does not exist, or no broker answers. Blocks for at most [`REACH_TIMEOUT`].
+/// Fails where the topic does not exist, or no broker answers, or it does not let this client in. Blocks for
+/// at most [`REACH_TIMEOUT`].
 pub fn partitions(settings: &KafkaSettings, topic: &str) -> Result<u16, ClientError> {
-    let client: BaseConsumer<LogContext> = settings
-        .admin()
-        .create_with_context(LogContext)
-        .map_err(|source| settings.explain("create a client", source))?;
-    partitions_seen_by(&client, settings, topic)
-}
-
-/// The same through a client that is open already.
-pub(crate) fn partitions_seen_by<C: Consumer<LogContext>>(
-    client: &C,
-    settings: &KafkaSettings,
-    topic: &str,
-) -> Result<u16, ClientError> {
-    let metadata = client
-        .fetch_metadata(Some(topic), REACH_TIMEOUT)
-        .map_err(|source| settings.explain("read metadata", source))?;
+    let metadata = metadata(settings, Some(topic))?;
     let found = metadata.topics().iter().find(|found| found.name() == topic);
     match found {
         Some(found) if found.error().is_none() && !found.partitions().is_empty() => {
@@ -114,6 +107,32 @@ pub(crate) fn partitions_seen_by<C: Consumer<LogContext>>(
             Err(settings.explain("read metadata", source))
         }
         _ => Err(ClientError::UnknownTopic { topic: topic.to_owned() }),
+    }
+}
+
+/// Asks the broker for what it has: one topic, or all.
+fn metadata(settings: &KafkaSettings, topic: Option<&str>) -> Result<Metadata, ClientError> {
+    let client: BaseConsumer<LogContext> = settings
+        .admin()
+        .create_with_context(LogContext::default())
+        .map_err(|source| settings.explain("create a client", source))?;
+    let start = Instant::now();
+    loop {
+        let source = match client.fetch_metadata(topic, ASK_TIMEOUT) {
+            Ok(metadata) => return Ok(metadata),
+            Err(source) => source,
+        };
+        // Why connections fail comes as events, which wait for a poll.
+        for _ in 0..EVENTS_MAX {
+            let _ = client.poll(Duration::ZERO);
+        }
+        if let Some(reason) = client.context().refusal() {
+            let bootstrap_servers = settings.bootstrap_servers.clone();
+            return Err(ClientError::Refused { bootstrap_servers, reason });
+        }
+        if start.elapsed() + ASK_TIMEOUT > REACH_TIMEOUT {
+            return Err(settings.explain("read metadata", source));
+        }
     }
 }
 

@@ -30,23 +30,31 @@ impl Platform {
         kafka: &KafkaOptions,
         test: impl FnOnce(&Self) -> Result<T>,
     ) -> Result<T> {
-        let mut platform = Self::start(postgres, kafka)?;
+        let platform = Self::on(Kafka::start(kafka), postgres.create_database())?;
+        platform.producer_command(&["topics", "create"])?;
+        platform.run(test)
+    }
+
+    /// Makes a platform of services that run already; the topics are not made.
+    ///
+    /// # Errors
+    /// Fails where there is no folder for logs.
+    pub fn on(kafka: Kafka, dsn: String) -> Result<Self> {
+        let folder = TempDir::with_prefix("roaming-").context("no folder for logs")?;
+        Ok(Self { kafka, dsn, folder })
+    }
+
+    /// Runs a test. Where it fails the logs of the daemons are kept.
+    ///
+    /// # Errors
+    /// As [`with`](Self::with).
+    pub fn run<T>(self, test: impl FnOnce(&Self) -> Result<T>) -> Result<T> {
+        let mut platform = self;
         let result = test(&platform);
         if result.is_err() {
             platform.folder.disable_cleanup(true);
         }
         result.with_context(|| format!("the logs are in {}", platform.folder().display()))
-    }
-
-    /// Starts Kafka, makes a database on `postgres` and the topics.
-    fn start(postgres: &Postgres, kafka: &KafkaOptions) -> Result<Self> {
-        let platform = Self {
-            kafka: Kafka::start(kafka),
-            dsn: postgres.create_database(),
-            folder: TempDir::with_prefix("roaming-").context("no folder for logs")?,
-        };
-        platform.producer_command(&["topics", "create"])?;
-        Ok(platform)
     }
 
     /// Starts a producer.

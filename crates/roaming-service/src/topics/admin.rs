@@ -8,7 +8,7 @@ use rdkafka::admin::{
 use rdkafka::client::DefaultClientContext;
 use rdkafka::error::RDKafkaErrorCode;
 
-use super::{Cleanup, TopicAdmin, TopicError, TopicSpec, partitions};
+use super::{Cleanup, TopicAdmin, TopicError, TopicSpec, metadata, partitions};
 use crate::kafka::{ClientError, KafkaSettings, REACH_TIMEOUT};
 
 /// The largest batch that the clients send, in octets: librdkafka's `message.max.bytes`. A topic that takes
@@ -75,11 +75,7 @@ impl KafkaAdmin {
 
     /// Replicas that this cluster can hold, up to the three that survive the loss of one.
     fn replication(&self) -> Result<i32, ClientError> {
-        let metadata = self
-            .client
-            .inner()
-            .fetch_metadata(None, REACH_TIMEOUT)
-            .map_err(|source| self.settings.explain("read metadata", source))?;
+        let metadata = metadata(&self.settings, None)?;
         Ok(i32::try_from(metadata.brokers().len()).unwrap_or(i32::MAX).clamp(1, 3))
     }
 }

@@ -12,6 +12,9 @@ use super::process::{Server, run, script};
 /// How long a node may take to end.
 const STOP_LIMIT: Duration = Duration::from_mins(1);
 
+/// File of the credentials of the tools, in the cluster's folder.
+const TOOL_PROPERTIES: &str = "tools.properties";
+
 /// What kind of cluster is wanted.
 #[derive(Clone, Debug)]
 pub struct KafkaOptions {
@@ -21,11 +24,18 @@ pub struct KafkaOptions {
     pub properties: String,
     /// Further arguments of the tool that formats the storage: the first SCRAM credentials.
     pub storage_options: String,
+    /// Lines of the file of credentials that the command line tools use, where they need one.
+    pub tool_properties: String,
 }
 
 impl Default for KafkaOptions {
     fn default() -> Self {
-        Self { nodes: 1, properties: String::new(), storage_options: String::new() }
+        Self {
+            nodes: 1,
+            properties: String::new(),
+            storage_options: String::new(),
+            tool_properties: String::new(),
+        }
     }
 }
 
@@ -57,6 +67,8 @@ impl Kafka {
             .arg(options.nodes.to_string())
             .arg(&properties)
             .env("STORAGE_OPTIONS", &options.storage_options));
+        fs::write(dir.join(TOOL_PROPERTIES), &options.tool_properties)
+            .expect("the credentials of the tools can be written");
         let bootstrap_servers = fs::read_to_string(dir.join("bootstrap")).expect("addresses");
         let nodes: Vec<Node> = (1..=usize::from(options.nodes))
             .map(|number| Node { number, folder: dir.to_owned(), server: Mutex::default() })
@@ -88,10 +100,15 @@ impl Kafka {
     /// Runs a command line tool of Kafka, by its Java class, and returns what it printed.
     #[track_caller]
     pub fn tool(&self, class: &str, arguments: &[&str]) -> String {
-        run(script("kafka-tool")
-            .arg(class)
-            .args(["--bootstrap-server", &self.bootstrap_servers])
-            .args(arguments))
+        run(script("kafka-tool").arg(class).args(self.tool_arguments()).args(arguments))
+    }
+
+    /// Returns the arguments with which a tool finds the cluster and is let in.
+    pub fn tool_arguments(&self) -> Vec<String> {
+        let credentials = self.folder().join(TOOL_PROPERTIES);
+        let servers = self.bootstrap_servers();
+        let credentials = credentials.to_string_lossy().into_owned();
+        vec!["--bootstrap-server".to_owned(), servers, "--command-config".to_owned(), credentials]
     }
 }
 

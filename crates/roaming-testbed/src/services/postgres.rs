@@ -1,7 +1,7 @@
 //! A PostgreSQL.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
@@ -21,6 +21,8 @@ const SUPERUSER: &str = "postgres:roaming";
 pub struct PostgresOptions {
     /// Lines of `postgresql.conf` that come after, and so before, those of the script.
     pub settings: String,
+    /// PEM files of the server's certificate and key; only connections with TLS are let in then.
+    pub certificate: Option<(PathBuf, PathBuf)>,
 }
 
 /// A server; it is gone when dropped.
@@ -48,7 +50,12 @@ impl Postgres {
         let dir = folder.path();
         let settings = dir.join("further.conf");
         fs::write(&settings, &options.settings).expect("the settings can be written");
-        run(script("postgres").arg(dir).arg(&settings));
+        let mut prepare = script("postgres");
+        prepare.arg(dir).arg(&settings);
+        if let Some((certificate, key)) = &options.certificate {
+            prepare.env("TLS_CERTIFICATE", certificate).env("TLS_KEY", key);
+        }
+        run(&mut prepare);
         let port = fs::read_to_string(dir.join("port")).expect("a port");
         let postgres = Self {
             server: Mutex::default(),

@@ -4,5 +4,6 @@ mod bad_days;
 mod control;
 mod deaths;
 mod outages;
+mod security;
 mod services;
 mod sharing;

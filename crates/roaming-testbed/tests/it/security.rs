@@ -1,0 +1,313 @@
+//! Secure connections: the right identity does its work with the fewest rights, each wrong one is refused and
+//! told why.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use roaming_testbed::Platform;
+use roaming_testbed::services::{Kafka, KafkaOptions, Postgres, PostgresOptions};
+use roaming_testbed::trial::finished;
+use roaming_testbed::wait::wait_until;
+use tempfile::TempDir;
+
+const LIMIT: Duration = Duration::from_mins(2);
+const CLIENTS: [&str; 5] =
+    ["roaming-producer", "roaming-consumer", "roaming-operator", "roaming-reader", "admin"];
+const ACLS: &str = "org.apache.kafka.tools.AclCommand";
+
+/// How clients show who they are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum By {
+    Password,
+    Certificate,
+}
+
+/// Services that let in only who shows who he is, and that may do only what `scripts/kafka-acls` and
+/// `scripts/postgres-roles` grant.
+struct Secure {
+    by: By,
+    certificates: TempDir,
+    /// Kept for as long as the platform that stores in it.
+    _postgres: Postgres,
+    database: String,
+}
+
+impl Secure {
+    fn start(by: By) -> Result<(Self, Platform)> {
+        let certificates = TempDir::new()?;
+        let folder = certificates.path();
+        script("certificates", |command| command.arg(folder).args(CLIENTS))?;
+        let kafka = Kafka::start(&kafka_options(by, folder)?);
+        let launcher = folder.join("kafka-acls.sh");
+        let services = concat!(env!("CARGO_MANIFEST_DIR"), "/../../scripts/services");
+        std::fs::write(
+            &launcher,
+            format!("#!/bin/sh\nexec {services} kafka-tool {ACLS} \"$@\"\n"),
+        )?;
+        Command::new("chmod").arg("+x").arg(&launcher).status()?;
+        script("kafka-acls", |command| {
+            command.args(kafka.tool_arguments()).env("KAFKA_ACLS", &launcher)
+        })?;
+
+        let certificate = Some((folder.join("server.pem"), folder.join("server.key")));
+        let postgres =
+            Postgres::start(&PostgresOptions { certificate, ..PostgresOptions::default() });
+        let admin = postgres.dsn();
+        script("postgres-roles", |command| {
+            command
+                .arg(&admin)
+                .env("ROAMING_WRITER_PASSWORD", "writer-secret")
+                .env("ROAMING_READER_PASSWORD", "reader-secret")
+        })?;
+        let database = postgres.dsn_of("roaming");
+        let database = database.split_once('@').context("a DSN has a server")?.1.to_owned();
+        let secure = Self { by, certificates, _postgres: postgres, database };
+        let dsn = secure.dsn("roaming:writer-secret", "ca.pem");
+        let platform = Platform::on(kafka, dsn)?;
+        Ok((secure, platform))
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.certificates.path().join(name)
+    }
+
+    fn dsn(&self, role: &str, ca: &str) -> String {
+        let ca = self.file(ca);
+        format!(
+            "postgres://{role}@{}?sslmode=verify-full&sslrootcert={}",
+            self.database,
+            ca.display()
+        )
+    }
+
+    /// Returns a command of the product that shows who it is.
+    fn command(&self, platform: &Platform, program: &str, who: &str) -> Result<Command> {
+        let mut command = platform.command(program)?;
+        command.env("ROAMING_KAFKA_CA", self.file("ca.pem"));
+        match self.by {
+            By::Password => command
+                .env("ROAMING_KAFKA_SECURITY", "sasl_ssl")
+                .env("ROAMING_KAFKA_USERNAME", who)
+                .env("ROAMING_KAFKA_PASSWORD", format!("{who}-secret")),
+            By::Certificate => command
+                .env("ROAMING_KAFKA_SECURITY", "ssl")
+                .env("ROAMING_KAFKA_CERTIFICATE", self.file(&format!("{who}.pem")))
+                .env("ROAMING_KAFKA_KEY", self.file(&format!("{who}.key"))),
+        };
+        Ok(command)
+    }
+
+    fn operator(&self, platform: &Platform, arguments: &[&str]) -> Result<()> {
+        let mut command = self.command(platform, "roaming-producer", "roaming-operator")?;
+        let output = command.args(arguments).output()?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "{arguments:?}: {said}");
+        Ok(())
+    }
+}
+
+/// Runs a script of the project.
+fn script(name: &str, prepare: impl FnOnce(&mut Command) -> &mut Command) -> Result<()> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts").join(name);
+    let output = prepare(&mut Command::new(path)).output()?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "scripts/{name} ended with {}: {said}", output.status);
+    Ok(())
+}
+
+fn kafka_options(by: By, folder: &Path) -> Result<KafkaOptions> {
+    let read = |name: &str| std::fs::read_to_string(folder.join(name));
+    for name in ["server", "admin"] {
+        let both = read(&format!("{name}.key"))? + &read(&format!("{name}.pem"))?;
+        std::fs::write(folder.join(format!("{name}.keystore.pem")), both)?;
+    }
+    let folder = folder.display();
+    let truststore = format!("ssl.truststore.type=PEM\nssl.truststore.location={folder}/ca.pem\n");
+    let common = format!(
+        "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+allow.everyone.if.no.acl.found=false
+# The controller's listener, on loopback, knows nobody by name.
+super.users=User:admin;User:ANONYMOUS
+ssl.keystore.type=PEM
+ssl.keystore.location={folder}/server.keystore.pem
+{truststore}"
+    );
+    let login = r#"org.apache.kafka.common.security.scram.ScramLoginModule required username="admin" password="admin-secret";"#;
+    Ok(match by {
+        By::Password => KafkaOptions {
+            properties: format!(
+                "{common}listener.security.protocol.map=CLIENTS:SASL_SSL,CONTROLLER:PLAINTEXT
+sasl.enabled.mechanisms=SCRAM-SHA-512
+sasl.mechanism.inter.broker.protocol=SCRAM-SHA-512
+listener.name.clients.scram-sha-512.sasl.jaas.config={login}
+"
+            ),
+            storage_options: CLIENTS
+                .map(|who| format!("--add-scram SCRAM-SHA-512=[name={who},password={who}-secret]"))
+                .join(" "),
+            tool_properties: format!(
+                "security.protocol=SASL_SSL\nsasl.mechanism=SCRAM-SHA-512\nsasl.jaas.config={login}\n{truststore}"
+            ),
+            ..KafkaOptions::default()
+        },
+        By::Certificate => KafkaOptions {
+            properties: format!(
+                "{common}listener.security.protocol.map=CLIENTS:SSL,CONTROLLER:PLAINTEXT
+ssl.client.auth=required
+ssl.principal.mapping.rules=RULE:^CN=([^,]+)$/$1/
+"
+            ),
+            tool_properties: format!(
+                "security.protocol=SSL\nssl.keystore.type=PEM\nssl.keystore.location={folder}/admin.keystore.pem\n{truststore}"
+            ),
+            ..KafkaOptions::default()
+        },
+    })
+}
+
+#[test]
+fn passwords_and_the_fewest_rights_suffice_and_a_lost_right_comes_back() -> Result<()> {
+    let (secure, platform) = Secure::start(By::Password)?;
+    platform.run(|platform| a_run(&secure, platform, Some(lose_a_right)))
+}
+
+#[test]
+fn certificates_and_the_fewest_rights_suffice() -> Result<()> {
+    let (secure, platform) = Secure::start(By::Certificate)?;
+    platform.run(|platform| a_run(&secure, platform, None))
+}
+
+type Disturbance = fn(&Platform, &mut roaming_testbed::Daemon) -> Result<()>;
+
+/// A run from topics to verification, each step by who is to do it; then the wrong identities.
+fn a_run(secure: &Secure, platform: &Platform, disturb: Option<Disturbance>) -> Result<()> {
+    secure.operator(platform, &["topics", "create"])?;
+    secure.operator(platform, &["topics", "check"])?;
+    let mut producer = secure.command(platform, "roaming-producer", "roaming-producer")?;
+    let mut producer =
+        platform.daemon("producer", producer.args(["run", "--listen", "127.0.0.1:0"]))?;
+    let mut consumer = secure.command(platform, "roaming-consumer", "roaming-consumer")?;
+    let mut consumer =
+        platform.daemon("consumer", consumer.args(["run", "--listen", "127.0.0.1:0"]))?;
+    let run = ["scenarios", "load", "--profile", "demo", "--speed", "3000"];
+    secure.operator(platform, &run)?;
+    wait_until("some events", LIMIT, || {
+        Ok(consumer.metric("roaming_events_processed_total")? > 10_000)
+    })?;
+    if let Some(disturb) = disturb {
+        disturb(platform, &mut producer)?;
+    }
+    finished(&mut consumer, "demo", LIMIT)?;
+    secure.operator(platform, &["scenarios", "status"])?;
+    platform.consumer_command(&["verify", "--run", "demo"])?;
+    for daemon in [&producer, &consumer] {
+        let log = daemon.log()?;
+        let denied = log.lines().filter(|line| line.contains("uthorization failed"));
+        ensure!(disturb.is_some() || denied.count() == 0, "a right is missing: {log}");
+    }
+    wrong_identities(secure, platform)
+}
+
+/// Takes the right to write events away in the middle of a run, and gives it back.
+fn lose_a_right(platform: &Platform, producer: &mut roaming_testbed::Daemon) -> Result<()> {
+    let right = [
+        "--force",
+        "--allow-principal",
+        "User:roaming-producer",
+        "--operation",
+        "Write",
+        "--topic",
+        "roaming.events",
+    ];
+    platform.kafka.tool(ACLS, &[&["--remove"], &right[..]].concat());
+    wait_until("a lost right in /readyz", LIMIT, || {
+        Ok(producer.get("/readyz")?.contains("authorization failed"))
+    })?;
+    println!("| right lost in a run | /readyz | {} |", producer.get("/readyz")?);
+    platform.kafka.tool(ACLS, &[&["--add"], &right[..]].concat());
+    wait_until("a ready producer", LIMIT, || {
+        Ok(producer.get("/readyz")?.contains(r#""reasons":{}"#))
+    })?;
+    Ok(())
+}
+
+/// Each is refused, within seconds, and told why.
+fn wrong_identities(secure: &Secure, platform: &Platform) -> Result<()> {
+    let kafka = |what: &str, says: &str, change: &dyn Fn(&mut Command)| -> Result<()> {
+        let mut command = secure.command(platform, "roaming-producer", "roaming-producer")?;
+        change(&mut command);
+        refused(what, says, command.args(["run", "--listen", "127.0.0.1:0"]))
+    };
+    let localhost = platform.kafka.bootstrap_servers().replace("127.0.0.1", "localhost");
+    kafka("broker of another authority", "certificate verify failed", &|command| {
+        command.env("ROAMING_KAFKA_CA", secure.file("other-ca.pem"));
+    })?;
+    kafka("broker of another name", "certificate verify failed", &|command| {
+        command.env("BOOTSTRAP_SERVERS", &localhost);
+    })?;
+    match secure.by {
+        By::Password => {
+            kafka("wrong password", "invalid credentials", &|command| {
+                command.env("ROAMING_KAFKA_PASSWORD", "guessed");
+            })?;
+            let mut reader = secure.command(platform, "load-scenarios", "roaming-reader")?;
+            let load = ["--profile", "demo", "--name", "theirs"];
+            refused("missing right", "does not allow this client", reader.args(load))?;
+        }
+        By::Certificate => {
+            for wrong in ["stranger", "expired"] {
+                let what = format!("client's certificate: {wrong}");
+                kafka(&what, "certificate", &|command| {
+                    command
+                        .env("ROAMING_KAFKA_CERTIFICATE", secure.file(&format!("{wrong}.pem")))
+                        .env("ROAMING_KAFKA_KEY", secure.file(&format!("{wrong}.key")));
+                })?;
+            }
+        }
+    }
+    let store = |what: &str, says: &str, dsn: String| -> Result<()> {
+        let mut command = secure.command(platform, "roaming-consumer", "roaming-consumer")?;
+        command.env("POSTGRES_DSN", dsn).args(["run", "--listen", "127.0.0.1:0"]);
+        refused(what, says, &mut command)
+    };
+    store(
+        "database of another authority",
+        "certificate",
+        secure.dsn("roaming:writer-secret", "other-ca.pem"),
+    )?;
+    store("wrong database password", "password", secure.dsn("roaming:guessed", "ca.pem"))?;
+    // A database that takes no writes may take some later, as after a failover: the consumer waits.
+    let mut reader = secure.command(platform, "roaming-consumer", "roaming-consumer")?;
+    reader.env("POSTGRES_DSN", secure.dsn("roaming_reader:reader-secret", "ca.pem")).args([
+        "run",
+        "--listen",
+        "127.0.0.1:0",
+    ]);
+    let mut reader = platform.daemon("reader", &reader)?;
+    wait_until("a refused role in /readyz", LIMIT, || {
+        Ok(reader.get("/readyz")?.contains("PostgreSQL takes no writes"))
+    })?;
+    println!("| wrong database role | /readyz | {} |", reader.get("/readyz")?);
+    Ok(())
+}
+
+/// Runs a program that must end by itself, not well, and say why.
+fn refused(what: &str, says: &str, command: &mut Command) -> Result<()> {
+    let limited = Command::new("timeout")
+        .args(["--signal", "KILL", "60"])
+        .arg(command.get_program())
+        .args(command.get_args())
+        .envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))))
+        .current_dir(command.get_current_dir().context("a folder")?)
+        .output()?;
+    let said = String::from_utf8(limited.stdout)? + &String::from_utf8(limited.stderr)?;
+    let last = said.lines().last().unwrap_or_default();
+    let message = last.split("\"error\":\"").last().unwrap_or(last);
+    println!("| {what} | status {} | {message} |", limited.status.code().unwrap_or_default());
+    ensure!(limited.status.code().is_some_and(|code| code == 1 || code == 64), "{what}: {last}");
+    ensure!(message.contains(says), "{what}: `{says}` is not in {last}");
+    ensure!(!said.contains("guessed"), "{what}: the password is shown: {said}");
+    Ok(())
+}
