@@ -44,6 +44,11 @@ impl Daemon {
         Ok(Self { name: name.to_owned(), child, log, address: None })
     }
 
+    /// Returns its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Returns everything that this start logged so far.
     ///
     /// # Errors

@@ -1,0 +1,268 @@
+//! Speed of the daemons on Apache Kafka and PostgreSQL, each beside a bare client of the same library.
+//!
+//! The producer is measured against a loop that sends the same records from memory, the consumer against a
+//! loop that only reads. The two of each pair alternate, with the same settings on the same broker; a
+//! figure is the median of the rounds. Broker, database and clients share the machine.
+
+mod bare;
+mod cpu;
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use roaming_testbed::services::{KafkaOptions, Postgres};
+use roaming_testbed::wait::wait_until;
+use roaming_testbed::{Daemon, Platform, trial};
+
+use bare::{Measured, TOPIC};
+use cpu::Cpu;
+
+/// Rounds of each comparison.
+const ROUNDS: usize = 5;
+/// Lanes of a run.
+const LANES: u64 = 64;
+/// The smallest share of the bare producer's speed that the producer should reach.
+const PRODUCER_GOAL: f64 = 0.9;
+/// The same for the consumer, which counts and stores what the bare one only reads.
+const CONSUMER_GOAL: f64 = 0.5;
+/// How long one round may take.
+const ROUND_LIMIT: Duration = Duration::from_mins(3);
+/// How often a daemon is asked how far it is: each question costs it about a millisecond.
+const LOOK_INTERVAL: Duration = Duration::from_millis(20);
+/// Payloads that Kafka's own tool draws from.
+const TOOL_PAYLOADS: usize = 100_000;
+
+/// First arguments of the processes of the bare clients.
+const BARE_PRODUCER: &str = "bare-producer";
+const BARE_CONSUMER: &str = "bare-consumer";
+
+fn main() -> Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let measured = match arguments.as_slice() {
+        [BARE_PRODUCER, servers, file] => bare::produce(servers, Path::new(file))?,
+        [BARE_CONSUMER, servers] => bare::consume(servers)?,
+        _ => return compare(),
+    };
+    println!("{}", serde_json::to_string(&measured)?);
+    Ok(())
+}
+
+fn compare() -> Result<()> {
+    println!("{}", machine()?);
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("records");
+    let postgres = Postgres::shared();
+    Platform::with(postgres, &KafkaOptions::default(), |platform| {
+        let events = trial::events_of(platform, &["--profile", "demo", "--name", "bench"])?;
+        println!("profile demo: {events} events in {LANES} lanes, {ROUNDS} rounds, medians");
+        // The first run warms the broker up, and is what the bare clients send and read.
+        producer_round(platform, "first", events)?;
+        bare::keep(&platform.kafka.bootstrap_servers(), &file)?;
+        compare_consumers(platform, postgres, events)?;
+        compare_producers(platform, &file, events)?;
+        report_tool(platform, folder.path(), events)
+    })
+}
+
+fn compare_consumers(platform: &Platform, postgres: &Postgres, events: u64) -> Result<()> {
+    let servers = platform.kafka.bootstrap_servers();
+    let (mut ours, mut bares) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        bares.push(bare_round(&[BARE_CONSUMER, &servers])?);
+        ours.push(consumer_round(platform, &postgres.create_database(), events)?);
+    }
+    report("consumer", &ours, &bares, events, CONSUMER_GOAL);
+    Ok(())
+}
+
+fn compare_producers(platform: &Platform, file: &Path, events: u64) -> Result<()> {
+    let servers = platform.kafka.bootstrap_servers();
+    let path = file.to_string_lossy();
+    let (mut ours, mut bares) = (Vec::new(), Vec::new());
+    for round in 0..ROUNDS {
+        bares.push(bare_round(&[BARE_PRODUCER, &servers, &path])?);
+        ours.push(producer_round(platform, &format!("round{round}"), events)?);
+    }
+    report("producer", &ours, &bares, events, PRODUCER_GOAL);
+    Ok(())
+}
+
+/// Lets a producer of its own send a run; measured from the first event that is accepted to the last that
+/// is acknowledged.
+fn producer_round(platform: &Platform, run: &str, events: u64) -> Result<Measured> {
+    let mut command = platform.command("roaming-producer")?;
+    // No consumer reads meanwhile, so that flow control must not wait for one.
+    command.args(["run", "--listen", "127.0.0.1:0"]).env("ROAMING_PRODUCER_UNREAD_MIB", "1048576");
+    let mut producer = platform.daemon("producer", &command)?;
+    producer.wait_for_line("partition of lanes owned", ROUND_LIMIT)?;
+    platform.producer_command(&[
+        "scenarios",
+        "load",
+        "--profile",
+        "demo",
+        "--name",
+        run,
+        "--speed",
+        "max",
+    ])?;
+    let measured = watch(
+        &mut producer,
+        Duration::from_millis(2),
+        |producer| {
+            let acknowledged = producer.metric("roaming_producer_events_acknowledged_total")?;
+            Ok((
+                acknowledged + producer.metric("roaming_producer_records_in_flight")?,
+                acknowledged,
+            ))
+        },
+        events,
+    )?;
+    wait_until("the end of all lanes", ROUND_LIMIT, || {
+        Ok(producer.metric("roaming_producer_records_in_flight")? == 0)
+    })?;
+    producer.stop()?;
+    Ok(measured)
+}
+
+/// Lets a consumer count the first run into a database of its own; measured from the first partition that
+/// is acquired to the last event that is stored.
+fn consumer_round(platform: &Platform, dsn: &str, events: u64) -> Result<Measured> {
+    let mut command = platform.command("roaming-consumer")?;
+    command.args(["run", "--listen", "127.0.0.1:0"]).env("POSTGRES_DSN", dsn);
+    let mut consumer = platform.daemon("consumer", &command)?;
+    let measured = watch(
+        &mut consumer,
+        Duration::from_millis(2),
+        |consumer| {
+            let acquired = consumer.lines_with("partition acquired")? as u64;
+            Ok((
+                acquired,
+                if acquired == 0 {
+                    0
+                } else {
+                    consumer.metric("roaming_events_processed_total")?
+                },
+            ))
+        },
+        events,
+    )?;
+    consumer.stop()?;
+    Ok(measured)
+}
+
+/// Watches a daemon from when it has begun to when it has done all; `look` says how much of each.
+fn watch(
+    daemon: &mut Daemon,
+    first_interval: Duration,
+    mut look: impl FnMut(&mut Daemon) -> Result<(u64, u64)>,
+    events: u64,
+) -> Result<Measured> {
+    let waiting = Instant::now();
+    let mut begun: Option<(Cpu, Instant)> = None;
+    loop {
+        let (cpu, now) = (Cpu::of(daemon.id())?, Instant::now());
+        let (started, done) = look(daemon)?;
+        if started > 0 && begun.is_none() {
+            begun = Some((cpu, now));
+        }
+        if done >= events
+            && let Some((before, begin)) = begun
+        {
+            ensure!(done == events, "{done} events instead of {events}");
+            let seconds = begin.elapsed().as_secs_f64();
+            return Ok(Measured { seconds, cpu: Cpu::of(daemon.id())?.since(&before) });
+        }
+        ensure!(waiting.elapsed() < ROUND_LIMIT, "{done} of {events} events after {ROUND_LIMIT:?}");
+        thread::sleep(if begun.is_some() { LOOK_INTERVAL } else { first_interval });
+    }
+}
+
+/// Runs a bare client in a process of its own.
+fn bare_round(arguments: &[&str]) -> Result<Measured> {
+    let output = Command::new(std::env::current_exe()?).args(arguments).output()?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{arguments:?} ended with {}: {said}", output.status);
+    serde_json::from_slice(&output.stdout).context("it printed no figures")
+}
+
+/// Prints the figures of a pair, and the ratio beside its goal.
+fn report(what: &str, ours: &[Measured], bares: &[Measured], events: u64, goal: f64) {
+    let speed = line(what, ours, events) / line(&format!("bare {what}"), bares, events);
+    println!("{:<34} {speed:>12.2}   goal {goal}", format!("{what} / bare {what}"));
+}
+
+/// Prints the figures of one side; returns its median speed.
+fn line(what: &str, rounds: &[Measured], events: u64) -> f64 {
+    let mut rounds: Vec<_> = rounds.iter().collect();
+    rounds.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
+    let rate = |measured: &Measured| events as f64 / measured.seconds;
+    let median = rounds[rounds.len() / 2];
+    let mut costs: Vec<_> = rounds.iter().map(|round| round.cpu.total()).collect();
+    costs.sort_unstable();
+    println!(
+        "{what:<34} {:>12}   {:.0} to {:.0} k/s, {:.2} us of processor an event: {}",
+        format!("{:.0} k/s", rate(median) / 1e3),
+        rate(rounds[0]) / 1e3,
+        rate(rounds[rounds.len() - 1]) / 1e3,
+        costs[costs.len() / 2] as f64 / events as f64,
+        median.cpu.shares(events)
+    );
+    rate(median)
+}
+
+/// Prints what Kafka's own benchmark of its producer says of the same payloads, for the record.
+fn report_tool(platform: &Platform, folder: &Path, events: u64) -> Result<()> {
+    let generated = platform.producer_command(&[
+        "generate",
+        "--profile",
+        "demo",
+        "--name",
+        "bench",
+        "--lane",
+        "0",
+    ])?;
+    let payloads: Vec<_> = generated.lines().take(TOOL_PAYLOADS).collect();
+    let file = folder.join("payloads");
+    fs::write(&file, payloads.join("\n"))?;
+    let said = platform.kafka.tool(
+        "org.apache.kafka.tools.ProducerPerformance",
+        &[
+            "--topic",
+            TOPIC,
+            "--num-records",
+            &events.to_string(),
+            "--throughput",
+            "-1",
+            "--payload-file",
+            &file.to_string_lossy(),
+            "--command-property",
+            "acks=all",
+            "enable.idempotence=true",
+            "compression.type=lz4",
+            "linger.ms=5",
+            "max.in.flight.requests.per.connection=5",
+            "buffer.memory=67108864",
+        ],
+    );
+    let last = said.lines().last().unwrap_or_default();
+    println!("Kafka's ProducerPerformance: {last}");
+    Ok(())
+}
+
+/// Says what the figures come from.
+fn machine() -> Result<String> {
+    let cpuinfo = fs::read_to_string("/proc/cpuinfo")?;
+    let model = cpuinfo.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    let load = fs::read_to_string("/proc/loadavg")?;
+    Ok(format!(
+        "{} processors ({}) shared by broker, database and clients; load before: {}",
+        thread::available_parallelism()?,
+        model.map_or("unknown", |(_, model)| model),
+        load.split(' ').next().unwrap_or_default()
+    ))
+}
