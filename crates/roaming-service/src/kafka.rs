@@ -104,7 +104,9 @@ impl KafkaSettings {
             .set("session.timeout.ms", "10000")
             .set("heartbeat.interval.ms", "2000")
             // Bounded memory: at the bound, fetching pauses.
-            .set("queued.max.messages.kbytes", "16384");
+            .set("queued.max.messages.kbytes", "16384")
+            // There it looks again soon: the default of a second leaves a fast reader without work.
+            .set("fetch.queue.backoff.ms", "10");
         self.fetching(&mut config);
         config
     }
