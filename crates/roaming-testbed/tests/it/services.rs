@@ -79,6 +79,63 @@ fn nothing_is_left_of_what_hung_on_a_process_that_was_killed() -> Result<()> {
 }
 
 #[test]
+fn a_developers_services_end_with_the_signal_that_ends_their_script() -> Result<()> {
+    for signal in ["TERM", "KILL"] {
+        let folder = tempfile::TempDir::with_prefix("roaming-services-")?;
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../scripts/services");
+        let log = folder.path().join("said");
+        // PostgreSQL's user must reach its folder below this one.
+        let mode = Command::new("chmod").arg("711").arg(folder.path()).status()?;
+        ensure!(mode.success(), "chmod: {mode}");
+        let mut up = Command::new(script)
+            .arg("up")
+            .arg(folder.path().join("services"))
+            .stdin(Stdio::null())
+            .stdout(std::fs::File::create(&log)?)
+            // Whoever reads what the tests say would wait for what is left.
+            .stderr(Stdio::null())
+            .spawn()?;
+        wait_until("the services", Duration::from_mins(1), || {
+            Ok(std::fs::read_to_string(&log)?.contains("are up"))
+        })?;
+        let sent = Command::new("kill").args(["-s", signal, &up.id().to_string()]).status()?;
+        ensure!(sent.success(), "kill -s {signal}: {sent}");
+        let ended = wait_until("their end", Duration::from_secs(30), || {
+            let is_there = up.try_wait()?.is_none();
+            Ok(!is_there && processes_that_mention(folder.path())? == 0)
+        });
+        if ended.is_err() {
+            for pid in ["services/kafka/1/pid", "services/postgres/pid"] {
+                let pid = std::fs::read_to_string(folder.path().join(pid))?;
+                Command::new("kill").args(["-s", "KILL", pid.trim()]).status()?;
+            }
+            up.kill()?;
+        }
+        ended.with_context(|| format!("after SIG{signal}"))?;
+    }
+    Ok(())
+}
+
+#[test]
+fn certificates_are_never_made_over_what_is_there() -> Result<()> {
+    let folder = tempfile::TempDir::new()?;
+    let there = ["ca.key", "CA.pem"].map(|name| folder.path().join(name));
+    for file in &there {
+        std::fs::write(file, "precious")?;
+    }
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../scripts/certificates");
+    let output = Command::new(script).arg(folder.path()).output()?;
+    let said = String::from_utf8(output.stderr)?;
+    ensure!(output.status.code() == Some(1), "{}: {said}", output.status);
+    ensure!(said.contains("is not empty: name a new folder"), "{said}");
+    for file in &there {
+        ensure!(std::fs::read_to_string(file)? == "precious", "{} is changed", file.display());
+    }
+    ensure!(std::fs::read_dir(folder.path())?.count() == there.len(), "something is left there");
+    Ok(())
+}
+
+#[test]
 fn what_the_services_need_and_nobody_may_install_is_named() -> Result<()> {
     // A machine with everything but Java, and no way to install it.
     let programs = tempfile::TempDir::new()?;
