@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Event, EventId, EventIdError, LaneId, RunId, Sequence, SimTime};
+use crate::{Event, EventId, EventIdError, LaneId, RunId, Sequence, SimTime, json};
 
 /// One record of the topic `roaming.events`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,7 +107,7 @@ impl Record {
                 Control::End { id, emission_time } => Self::End(End { id, emission_time }),
             }
         } else {
-            Self::Event(serde_json::from_slice(payload).map_err(|error| fail(error.into()))?)
+            Self::Event(json::decode(payload).map_err(|error| fail(error.into()))?)
         };
         if record.id() == id { Ok(record) } else { Err(fail(RecordErrorReason::KeyMismatch)) }
     }

@@ -112,16 +112,23 @@ impl FromStr for SimTime {
             }
         }
         let [year, month, day, hour, minute, second, ms] = value;
-        if year < 1970 || !(1..=12).contains(&month) || day == 0 {
+        let separators = [4, 7, 10, 13, 16, 19, 23].map(|at| bytes[at]);
+        if separators != *b"--T::.Z"
+            || year < 1970
+            || !(1..=12).contains(&month)
+            || day == 0
+            || hour >= 24
+            || minute >= 60
+            || second >= 60
+        {
             return Err(TimeError);
         }
-        let time = Self(
-            days_from_civil(year, month, day) * MS_PER_DAY
-                + ((hour * 60 + minute) * 60 + second) * 1000
-                + ms,
-        );
-        // A value out of its range, such as the 31st of June, or another separator prints differently.
-        if time.text() == *bytes { Ok(time) } else { Err(TimeError) }
+        let days = days_from_civil(year, month, day);
+        if civil_from_days(days) != (year, month, day) {
+            // A day that its month does not have, such as the 31st of June.
+            return Err(TimeError);
+        }
+        Ok(Self(days * MS_PER_DAY + ((hour * 60 + minute) * 60 + second) * 1000 + ms))
     }
 }
 
