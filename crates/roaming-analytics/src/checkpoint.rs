@@ -2,8 +2,7 @@
 
 use roaming_events::{LaneId, LaneTally, RowKey, RunId, Sequence, SimTime, Totals};
 
-/// All that changed in a partition since the last commit, as absolute values, so that writing it again is
-/// harmless.
+/// All that changed in a partition since the last commit, as absolute values.
 ///
 /// # Ordering
 /// Lanes, rows and runs are sorted by their keys: the same records give the same checkpoint.
@@ -15,8 +14,11 @@ pub struct Checkpoint {
     pub next_offset: u64,
     /// Lanes that changed.
     pub lanes: Vec<LaneRow>,
-    /// Aggregate rows that changed, with all that this partition knows of them.
-    pub rows: Vec<(RunId, RowKey, Totals)>,
+    /// Aggregate rows that the store does not have yet: it may refuse one that it has, because then
+    /// somebody else writes in this partition.
+    pub new_rows: Vec<(RunId, RowKey, Totals)>,
+    /// Aggregate rows of the store that changed, with all that this partition knows of them.
+    pub changed_rows: Vec<(RunId, RowKey, Totals)>,
     /// Watermarks that moved.
     pub runs: Vec<(RunId, SimTime)>,
     /// Records rejected so far that took no lane's number, of this partition.

@@ -172,6 +172,7 @@ impl Partition {
         let next_offset = self.position.next_offset?;
         self.assert_lanes_and_rows();
         self.position_writing = Some(self.position);
+        let (new_rows, changed_rows) = self.rows.checkpoint();
         Some(Checkpoint {
             partition: self.number,
             next_offset,
@@ -181,7 +182,8 @@ impl Partition {
                 .flat_map(Run::lanes_mut)
                 .filter_map(Lane::checkpoint)
                 .collect(),
-            rows: self.rows.checkpoint(),
+            new_rows,
+            changed_rows,
             runs: self
                 .runs
                 .iter_mut()

@@ -18,6 +18,9 @@ pub(crate) struct RowCache {
     newest_elsewhere: BTreeMap<RunId, SimTime>,
 }
 
+/// A row as a checkpoint holds it.
+pub(crate) type WrittenRow = (RunId, RowKey, Totals);
+
 /// One row.
 #[derive(Clone, Copy, Debug)]
 struct Row {
@@ -108,21 +111,22 @@ impl RowCache {
         self.rows.values().map(|row| row.totals.events - row.stored_events).sum()
     }
 
-    /// Returns the rows to write.
+    /// Returns the rows to write: those that the store does not have, and those that it has.
     ///
     /// # Panics
     /// Panics where a row misses its earlier value, which the store would lose, or breaks an invariant.
-    pub(crate) fn checkpoint(&mut self) -> Vec<(RunId, RowKey, Totals)> {
-        let mut written = Vec::new();
+    pub(crate) fn checkpoint(&mut self) -> (Vec<WrittenRow>, Vec<WrittenRow>) {
+        let (mut new, mut changed) = (Vec::new(), Vec::new());
         for ((run, key), row) in &mut self.rows {
             if row.is_dirty() {
                 assert!(row.base == Base::Known, "row {key:?} of run {run} was not supplied");
                 invariant::assert_holds(&Subject::Row { key, totals: &row.totals });
                 row.writing_events = Some(row.totals.events);
-                written.push((*run, *key, row.totals));
+                let is_new = row.stored_events == 0;
+                if is_new { &mut new } else { &mut changed }.push((*run, *key, row.totals));
             }
         }
-        written
+        (new, changed)
     }
 
     /// Takes the rows of the last checkpoint for stored, and evicts those of closed windows.

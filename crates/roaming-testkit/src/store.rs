@@ -170,7 +170,14 @@ impl Stored {
     }
 
     fn write_rows(&mut self, checkpoint: &Checkpoint) {
-        self.rows.extend(checkpoint.rows.iter().map(|(run, key, totals)| ((*run, *key), *totals)));
+        for (run, key, totals) in &checkpoint.new_rows {
+            let before = self.rows.insert((*run, *key), *totals);
+            assert!(before.is_none(), "row {key:?} of run {run} is not new");
+        }
+        for (run, key, totals) in &checkpoint.changed_rows {
+            let before = self.rows.insert((*run, *key), *totals);
+            assert!(before.is_some(), "row {key:?} of run {run} is not here to be changed");
+        }
     }
 }
 

@@ -148,13 +148,14 @@ fn a_checkpoint_holds_what_changed_in_order() {
     let checkpoint = bench.checkpoint().unwrap();
     let lanes: Vec<u16> = checkpoint.lanes.iter().map(|row| row.lane.get()).collect();
     assert_eq!(lanes, [0, 2]);
-    assert!(checkpoint.rows.is_sorted_by_key(|(run, key, _)| (*run, *key)));
+    assert!(checkpoint.new_rows.is_sorted_by_key(|(run, key, _)| (*run, *key)));
+    assert_eq!((checkpoint.new_rows.len(), checkpoint.changed_rows.len()), (3, 0));
     assert_eq!(checkpoint.runs, [(run(), time(1))]);
     bench.state.committed();
     bench.event(2, 1, 2);
     let checkpoint = bench.checkpoint().unwrap();
     assert_eq!(checkpoint.lanes.len(), 1, "only lane 2 changed");
-    assert_eq!(checkpoint.rows.len(), 1);
+    assert_eq!(checkpoint.new_rows.len() + checkpoint.changed_rows.len(), 1);
 }
 
 #[test]

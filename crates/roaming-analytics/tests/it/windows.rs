@@ -98,7 +98,7 @@ fn what_is_observed_during_a_commit_is_written_by_the_next() {
     bench.state.committed();
     assert_eq!(bench.state.dirty_rows_len(), 1);
     let second = bench.checkpoint().unwrap();
-    assert_eq!((first.rows[0].2.events, second.rows[0].2.events), (1, 2));
+    assert_eq!((first.new_rows[0].2.events, second.changed_rows[0].2.events), (1, 2));
     assert_eq!((first.next_offset, second.next_offset), (1, 2));
     assert_eq!((first.lanes[0].next.get(), second.lanes[0].next.get()), (1, 2));
 }
@@ -111,7 +111,7 @@ fn a_checkpoint_that_failed_is_in_the_next_one() {
     assert_eq!(bench.checkpoint().unwrap(), first);
     bench.record(Record::Event(delayed(1, 1, 2)));
     let second = bench.checkpoint().unwrap();
-    assert_eq!(second.rows[0].2.events, 2);
+    assert_eq!(second.new_rows[0].2.events, 2);
     bench.state.committed();
     assert_eq!(bench.checkpoint(), None);
 }

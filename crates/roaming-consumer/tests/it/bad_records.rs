@@ -120,7 +120,8 @@ async fn store_offset(store: &impl Store, next_offset: u64) {
         partition: 0,
         next_offset,
         lanes: Vec::new(),
-        rows: Vec::new(),
+        new_rows: Vec::new(),
+        changed_rows: Vec::new(),
         runs: Vec::new(),
         unattributed_rejects: 0,
     };

@@ -98,7 +98,8 @@ impl Counted {
             partition,
             next_offset: acquired.snapshot.next_offset.unwrap(),
             lanes,
-            rows,
+            new_rows: Vec::new(),
+            changed_rows: rows,
             runs: Vec::new(),
             unattributed_rejects: 0,
         };

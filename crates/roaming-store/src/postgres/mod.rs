@@ -1,5 +1,6 @@
 //! The store in a PostgreSQL database, for any number of replicas.
 
+mod copy;
 mod errors;
 mod options;
 mod schema;

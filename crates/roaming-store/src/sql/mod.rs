@@ -46,8 +46,19 @@ pub(crate) trait Session: Send {
         watermarks: &[(RunId, SimTime)],
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
+    /// Writes aggregate rows of a partition that the store does not have yet.
+    ///
+    /// A database that has a faster way for them refuses one that it has.
+    fn insert_rows(
+        &mut self,
+        partition: u16,
+        rows: &[(RunId, RowKey, Totals)],
+    ) -> impl Future<Output = Result<(), StoreError>> + Send {
+        self.replace_rows(partition, rows)
+    }
+
     /// Writes aggregate rows of a partition, as they stand here.
-    fn write_rows(
+    fn replace_rows(
         &mut self,
         partition: u16,
         rows: &[(RunId, RowKey, Totals)],

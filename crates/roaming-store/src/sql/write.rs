@@ -104,5 +104,6 @@ pub(crate) async fn write_checkpoint(
     if !checkpoint.runs.is_empty() {
         session.write_watermarks(partition, &checkpoint.runs).await?;
     }
-    session.write_rows(partition, &checkpoint.rows).await
+    session.insert_rows(partition, &checkpoint.new_rows).await?;
+    session.replace_rows(partition, &checkpoint.changed_rows).await
 }

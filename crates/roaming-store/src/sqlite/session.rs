@@ -104,7 +104,7 @@ impl Session for SqliteConnection {
         Ok(())
     }
 
-    async fn write_rows(
+    async fn replace_rows(
         &mut self,
         partition: u16,
         mut rows: &[(RunId, RowKey, Totals)],

@@ -30,6 +30,7 @@ macro_rules! conformance {
             another_window_length_is_refused
             runs_keep_their_order_and_only_their_state_changes
             many_rows_are_written_by_one_commit
+            new_rows_come_back_and_change
             progress_is_the_lanes_and_the_earliest_watermark
         }
     };
@@ -58,7 +59,7 @@ pub(crate) async fn what_is_committed_comes_back(store: &impl Store) {
     let found = store.found(run(1)).await.unwrap();
     assert_eq!(found.lanes, written.lanes);
     let rows: Vec<_> = found.rows.into_iter().map(|(key, totals)| (run(1), key, totals)).collect();
-    let mut expected = written.rows;
+    let mut expected = written.changed_rows;
     expected.sort_by_key(|(_, key, _)| *key);
     assert_eq!(rows, expected);
     assert_eq!(found.unattributed_rejects, 3);
@@ -82,7 +83,7 @@ pub(crate) async fn a_later_checkpoint_replaces_the_values(store: &impl Store) {
     later.lanes = vec![lane(3, 101)];
     later.lanes[0].gaps.clear();
     later.lanes[0].end = None;
-    later.rows = vec![(run(1), key(4), totals(50))];
+    later.changed_rows = vec![(run(1), key(4), totals(50))];
     store.commit(epoch, &later).await.unwrap();
     let found = store.found(run(1)).await.unwrap();
     assert_eq!(found.lanes, [later.lanes[0].clone(), lane(11, 200)]);
@@ -190,11 +191,26 @@ pub(crate) async fn runs_keep_their_order_and_only_their_state_changes(store: &i
 pub(crate) async fn many_rows_are_written_by_one_commit(store: &impl Store) {
     let epoch = store.acquire(0, "me").await.unwrap().epoch;
     let mut many = checkpoint(0, 1);
-    many.rows = (0..1111).map(|number| (run(1), key(number), totals(number))).collect();
+    many.changed_rows = (0..1111).map(|number| (run(1), key(number), totals(number))).collect();
     store.commit(epoch, &many).await.unwrap();
     let found = store.found(run(1)).await.unwrap();
     assert_eq!(found.rows.len(), 1111);
     assert!((0..1111).all(|number| found.rows[&key(number)] == totals(number)));
+}
+
+pub(crate) async fn new_rows_come_back_and_change(store: &impl Store) {
+    let epoch = store.acquire(0, "me").await.unwrap().epoch;
+    let mut checkpoint = checkpoint(0, 1);
+    checkpoint.changed_rows.clear();
+    checkpoint.new_rows = (0..3000).map(|number| (run(1), key(number), totals(number))).collect();
+    store.commit(epoch, &checkpoint).await.unwrap();
+    checkpoint.new_rows = vec![(run(1), key(3000), totals(7))];
+    checkpoint.changed_rows = vec![(run(1), key(2999), totals(8))];
+    store.commit(epoch, &checkpoint).await.unwrap();
+    let found = store.found(run(1)).await.unwrap();
+    assert_eq!(found.rows.len(), 3001);
+    assert!((0..2999).all(|number| found.rows[&key(number)] == totals(number)));
+    assert_eq!((found.rows[&key(3000)], found.rows[&key(2999)]), (totals(7), totals(8)));
 }
 
 pub(crate) async fn progress_is_the_lanes_and_the_earliest_watermark(store: &impl Store) {

@@ -50,7 +50,7 @@ async fn with_data(dsn: &str) -> PostgresStore {
 fn poisoned() -> roaming_analytics::Checkpoint {
     let mut poisoned = checkpoint(3, 9999);
     poisoned.lanes = vec![lane(3, 777)];
-    poisoned.rows.push((run(1), key(800), totals(666)));
+    poisoned.new_rows.push((run(1), key(800), totals(666)));
     poisoned
 }
 
@@ -206,6 +206,26 @@ async fn the_store_goes_on_after_the_server_was_stopped() {
     server.start_again();
     store.commit(epoch, &checkpoint(3, 5000)).await.unwrap();
     assert_eq!(store.acquire(3, "me").await.unwrap().snapshot.next_offset, Some(5000));
+}
+
+#[tokio::test]
+async fn a_row_that_is_not_new_is_refused_and_nothing_is_written() {
+    let (store, _dsn) = a_store_with_data().await;
+    let before = store.found(run(1)).await.unwrap();
+    let epoch = store.acquire(3, "me").await.unwrap().epoch;
+    let mut wrong = checkpoint(3, 9999);
+    wrong.lanes = vec![lane(3, 777)];
+    wrong.new_rows = wrong.changed_rows.split_off(24);
+    let error = store.commit(epoch, &wrong).await.unwrap_err();
+    check_refused(
+        &error,
+        |error| matches!(error, StoreError::Refused { .. }),
+        "new aggregate rows",
+    );
+    let after = store.found(run(1)).await.unwrap();
+    assert_eq!((after.lanes, after.rows), (before.lanes, before.rows));
+    wrong.changed_rows.append(&mut wrong.new_rows);
+    store.commit(epoch, &wrong).await.unwrap();
 }
 
 #[tokio::test]

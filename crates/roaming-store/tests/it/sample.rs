@@ -76,7 +76,8 @@ pub(crate) fn checkpoint(partition: u16, next_offset: u64) -> Checkpoint {
         partition,
         next_offset,
         lanes: vec![lane(partition, 100), lane(partition + 8, 200)],
-        rows: (0..25).map(|number| (run(1), key(number), totals(number + 1))).collect(),
+        new_rows: Vec::new(),
+        changed_rows: (0..25).map(|number| (run(1), key(number), totals(number + 1))).collect(),
         runs: vec![(run(1), SimTime::from_unix_ms(START_MS + u64::from(partition) * 1000))],
         unattributed_rejects: 3,
     }

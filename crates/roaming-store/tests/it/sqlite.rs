@@ -149,7 +149,7 @@ async fn a_full_disk_writes_nothing_and_the_same_checkpoint_fits_later() {
     let epoch = store.acquire(3, "me").await.unwrap().epoch;
     let mut large = checkpoint(3, 9999);
     large.lanes = vec![lane(3, 777)];
-    large.rows = (0..5000).map(|number| (run(1), key(number), totals(number))).collect();
+    large.changed_rows = (0..5000).map(|number| (run(1), key(number), totals(number))).collect();
 
     let error = store.commit(epoch, &large).await.unwrap_err();
     assert!(matches!(error, StoreError::Full { .. }), "{error:?}");
@@ -211,7 +211,7 @@ async fn a_commit_that_fails_at_its_very_end_is_of_unknown_outcome_and_the_store
     .await
     .unwrap();
     let mut poisoned = checkpoint(3, 9999);
-    poisoned.rows.push((run(1), key(800), totals(666)));
+    poisoned.changed_rows.push((run(1), key(800), totals(666)));
     let error = store.commit(epoch, &poisoned).await.unwrap_err();
     assert!(matches!(error, StoreError::UnknownOutcome { partition: 3, .. }), "{error:?}");
     assert_eq!(error.disposition(), Disposition::Fence);
@@ -235,7 +235,7 @@ async fn a_commit_that_fails_in_its_last_table_leaves_nothing() {
     let acquired = store.acquire(3, "me").await.unwrap();
     let mut poisoned = checkpoint(3, 9999);
     poisoned.lanes = vec![lane(3, 777)];
-    poisoned.rows.push((run(1), key(800), totals(666)));
+    poisoned.changed_rows.push((run(1), key(800), totals(666)));
     let error = store.commit(acquired.epoch, &poisoned).await.unwrap_err();
     assert!(matches!(error, StoreError::Refused { .. }), "{error:?}");
     let after = store.found(run(1)).await.unwrap();

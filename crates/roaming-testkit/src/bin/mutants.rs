@@ -27,15 +27,21 @@ struct Mutant {
     replacement: &'static str,
 }
 
-const MUTANTS: [Mutant; 23] = [
+const MUTANTS: [Mutant; 24] = [
     Mutant {
         name: "offset stored before rows",
         file: "roaming-analytics/src/partition.rs",
-        text: "rows: self.rows.checkpoint(),",
-        replacement: "rows: match self.position_stored.next_offset {
-                None => Vec::new(),
-                Some(_) => self.rows.checkpoint(),
-            },",
+        text: "let (new_rows, changed_rows) = self.rows.checkpoint();",
+        replacement: "let (new_rows, changed_rows) = match self.position_stored.next_offset {
+            None => (Vec::new(), Vec::new()),
+            Some(_) => self.rows.checkpoint(),
+        };",
+    },
+    Mutant {
+        name: "stored row taken for a new one",
+        file: "roaming-analytics/src/window.rs",
+        text: "let is_new = row.stored_events == 0;",
+        replacement: "let is_new = row.stored_events < 2;",
     },
     Mutant {
         name: "no epoch check",

@@ -303,7 +303,7 @@ fn write<S: Scenario>(
         epoch.0,
         checkpoint.next_offset,
         checkpoint.lanes.len(),
-        checkpoint.rows.len()
+        checkpoint.new_rows.len() + checkpoint.changed_rows.len()
     ));
     if after != before {
         let newest = epochs.get(&partition).copied().unwrap_or_default();

@@ -1,3 +1,5 @@
+use std::mem;
+
 use roaming_analytics::LaneRow;
 use roaming_events::{Sequence, schema};
 
@@ -20,10 +22,17 @@ fn checkpoint(next_offset: u64, events: u64) -> Checkpoint {
         partition: 1,
         next_offset,
         lanes: vec![lane_row(0, events)],
-        rows: vec![(run, row, totals)],
+        new_rows: vec![(run, row, totals)],
+        changed_rows: Vec::new(),
         runs: vec![(run, event.event_time)],
         unattributed_rejects: 4,
     }
+}
+
+/// Takes the rows of a checkpoint for such as the store has.
+fn changing(mut checkpoint: Checkpoint) -> Checkpoint {
+    checkpoint.changed_rows = mem::take(&mut checkpoint.new_rows);
+    checkpoint
 }
 
 #[test]
@@ -32,9 +41,9 @@ fn a_commit_is_what_the_next_owner_finds() {
     let (epoch, snapshot) = store.acquire(1);
     assert_eq!(snapshot, Snapshot::default());
     store.commit(epoch, &checkpoint(7, 3)).unwrap();
-    store.commit(epoch, &checkpoint(9, 5)).unwrap();
+    store.commit(epoch, &changing(checkpoint(9, 5))).unwrap();
     let (_, snapshot) = store.acquire(1);
-    let row = checkpoint(9, 5).rows[0];
+    let row = checkpoint(9, 5).new_rows[0];
     assert_eq!(snapshot.next_offset, Some(9));
     assert_eq!(snapshot.lanes, [lane_row(0, 5)]);
     assert_eq!(snapshot.newest_windows, [(row.0, row.1.window_start)]);
@@ -66,6 +75,15 @@ fn partitions_add_up() {
     assert_eq!(store.lanes(run).len(), 2);
     assert_eq!(store.unattributed_rejects(), 8);
     assert!(store.rows(RunId::from_hash(1 << 40)).is_empty());
+}
+
+#[test]
+#[should_panic(expected = "is not new")]
+fn a_row_that_is_there_is_no_new_one() {
+    let mut store = MemoryStore::default();
+    let (epoch, _) = store.acquire(1);
+    store.commit(epoch, &checkpoint(7, 3)).unwrap();
+    store.commit(epoch, &checkpoint(9, 5)).unwrap();
 }
 
 #[test]
@@ -111,7 +129,9 @@ fn a_store_fails_before_after_or_without_a_commit() {
         assert_eq!(store.commit(epoch, &checkpoint(7, 3)), Err(error));
         assert_eq!(store.inner().stored(1).next_offset, offset);
         store.heal();
-        store.commit(epoch, &checkpoint(8, 4)).unwrap();
+        let next = checkpoint(8, 4);
+        let next = if offset.is_some() { changing(next) } else { next };
+        store.commit(epoch, &next).unwrap();
         assert_eq!(store.inner().stored(1).next_offset, Some(8));
     }
 }
