@@ -51,10 +51,20 @@ impl FromStr for PostgresOptions {
         if !matches!(url.scheme(), "postgres" | "postgresql") {
             return Err(wrong("it must begin with postgres://"));
         }
+        if holds_a_part_of_the_password(&url) {
+            return Err(wrong(
+                "what follows the server holds @ or #; within a password write @ / ? # & % as %40 %2F %3F %23 %26 %25",
+            ));
+        }
         let parameter =
             |name| url.query_pairs().find(|(key, _)| key == name).map(|(_, value)| value);
-        if let Some((unknown, _)) = url.query_pairs().find(|(key, _)| !is_known(key)) {
-            return Err(wrong(format_args!("parameter `{unknown}` is unknown")));
+        // Its name may be the end of a password with a `&`, so that only its place is told.
+        if let Some(before) = url.query_pairs().position(|(key, _)| !is_known(&key)) {
+            return Err(wrong(format_args!(
+                "the name of parameter {} is unknown; known: {}",
+                before + 1,
+                PARAMETERS.join(", ")
+            )));
         }
         if parameter("sslmode").is_some_and(|mode| PgSslMode::from_str(&mode).is_err()) {
             return Err(wrong("sslmode may be disable, prefer, require, verify-ca or verify-full"));
@@ -98,6 +108,13 @@ fn prepared(connect: PgConnectOptions) -> PgConnectOptions {
         .disable_statement_logging()
 }
 
+/// Whether a password was cut where a `/`, `?` or `#` of its own stands, written as it is: the server's name
+/// would be the role, and the rest of the password a database or a parameter, which are told and logged.
+fn holds_a_part_of_the_password(url: &Url) -> bool {
+    let query = url.query().unwrap_or_default();
+    url.fragment().is_some() || url.path().contains('@') || query.contains('@')
+}
+
 fn is_known(parameter: &str) -> bool {
     PARAMETERS.contains(&parameter) || parameter.starts_with("options[")
 }
@@ -109,7 +126,10 @@ fn check_readable(parameter: &str, path: Option<Cow<'_, str>>) -> Result<(), Sto
     }
     match File::open(&*path) {
         Ok(_) => Ok(()),
-        Err(error) => Err(wrong(format_args!("{parameter} names {path}: {error}"))),
+        // The name is not repeated: it may be a key that was put there in its place.
+        Err(error) => {
+            Err(wrong(format_args!("{parameter} names a file that cannot be read: {error}")))
+        }
     }
 }
 
@@ -160,8 +180,19 @@ mod tests {
         check_refused("host=db user=me password=secret", "relative URL");
         check_refused("mysql://me:secret@db/roaming", "begin with postgres://");
         check_refused("postgres://me:secret@db:port/roaming", "invalid port");
-        check_refused("postgres://me@db/roaming?pasword=secret", "parameter `pasword` is unknown");
+        check_refused("postgres://me@db/roaming?pasword=secret", "parameter 1 is unknown");
         check_refused("postgres://me:secret@db/roaming?sslmode=full", "sslmode may be");
+    }
+
+    #[test]
+    fn a_password_that_is_not_escaped_is_refused_without_any_part_of_it() {
+        for cut in ["12/secret", "12?secret", "12?host=secret", "12#secret", "12/a?user=b#secret"] {
+            check_refused(&format!("postgres://role:{cut}@host/db"), "write @ / ? # & % as %40");
+        }
+        check_refused("postgres://role@host/db#secret", "write @ / ? # & % as %40");
+        check_refused("postgres://role@host/db?password=12&secret", "parameter 2 is unknown");
+        let escaped: PostgresOptions = "postgres://role:1%402%2F3%3F@host/d%40b".parse().unwrap();
+        assert_eq!(escaped.to_string(), "postgres://role@host:5432/d@b");
     }
 
     #[test]
@@ -171,8 +202,9 @@ mod tests {
         let dsn = |rest: &str| format!("postgres://me:secret@db/roaming?{rest}");
         check_refused(
             &dsn("sslmode=verify-full&sslrootcert=/no/ca.pem"),
-            "sslrootcert names /no/ca.pem",
+            "sslrootcert names a file that cannot be read",
         );
+        check_refused(&dsn("sslkey=MIIEsecret"), "sslkey names a file that cannot be read");
         check_refused(&dsn("sslkey=-----BEGIN+secret-----"), "sslkey takes the name of a PEM file");
         check_refused(&dsn(&format!("sslcert={file}")), "belong together");
         check_refused(&dsn(&format!("sslrootcert={file}")), "without sslmode=verify-full");
