@@ -11,6 +11,15 @@ use roaming_service::kafka::{ClientError, KafkaSettings, LogContext};
 use roaming_service::topics;
 use serde::Serialize;
 
+use crate::partition_task::Arrival;
+
+/// How much of a key, a payload and a decoder's words a letter repeats, in octets. No event has as much; of
+/// what has more, the whole stands where the letter comes from. It bounds what letters take in memory, and
+/// keeps the largest well below what the topic takes, although hexadecimal doubles it.
+const KEY_OCTETS_MAX: usize = 1024;
+const PAYLOAD_OCTETS_MAX: usize = 65_536;
+const DETAIL_OCTETS_MAX: usize = 1024;
+
 /// A record that was not counted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct DeadLetter {
@@ -18,9 +27,22 @@ pub(crate) struct DeadLetter {
     pub(crate) offset: u64,
     pub(crate) reason: RejectReason,
     /// Where the decoder stopped, for people; empty where it did not.
-    pub(crate) detail: String,
-    pub(crate) key: Vec<u8>,
-    pub(crate) payload: Vec<u8>,
+    detail: String,
+    key: Beginning,
+    payload: Beginning,
+}
+
+/// The first octets of something, and how many it has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Beginning {
+    octets: Vec<u8>,
+    whole: usize,
+}
+
+impl Beginning {
+    fn of(octets: &[u8], max: usize) -> Self {
+        Self { octets: octets[..octets.len().min(max)].to_vec(), whole: octets.len() }
+    }
 }
 
 /// The value on the topic. Fields may be added, at the end.
@@ -34,9 +56,30 @@ struct Value<'a> {
     /// Hexadecimal: what could not be read may be any octets.
     key_hex: String,
     payload_hex: String,
+    /// How many octets the record has, where the above repeats only the first.
+    key_octets: usize,
+    payload_octets: usize,
 }
 
 impl DeadLetter {
+    /// Makes the letter of a record that was read at an offset.
+    pub(crate) fn new(
+        partition: u16,
+        arrival: &Arrival<'_>,
+        reason: RejectReason,
+        mut detail: String,
+    ) -> Self {
+        detail.truncate(detail.floor_char_boundary(DETAIL_OCTETS_MAX));
+        Self {
+            partition,
+            offset: arrival.offset,
+            reason,
+            detail,
+            key: Beginning::of(arrival.key, KEY_OCTETS_MAX),
+            payload: Beginning::of(arrival.payload, PAYLOAD_OCTETS_MAX),
+        }
+    }
+
     /// The message key: where the record stood. Written twice, it is the same dead letter.
     pub(crate) fn origin(&self) -> String {
         format!("{}/{}/{}", topics::EVENTS, self.partition, self.offset)
@@ -49,8 +92,10 @@ impl DeadLetter {
             topic: topics::EVENTS,
             partition: self.partition,
             offset: self.offset,
-            key_hex: hex(&self.key),
-            payload_hex: hex(&self.payload),
+            key_hex: hex(&self.key.octets),
+            payload_hex: hex(&self.payload.octets),
+            key_octets: self.key.whole,
+            payload_octets: self.payload.whole,
         };
         serde_json::to_vec(&value).expect("a flat object of texts and numbers always encodes")
     }
@@ -106,18 +151,23 @@ mod tests {
 
     #[test]
     fn a_letter_says_where_it_comes_from_and_keeps_every_octet() {
-        let letter = DeadLetter {
-            partition: 3,
-            offset: 17,
-            reason: RejectReason::UnreadablePayload,
-            detail: "expected value at line 1 column 1".to_owned(),
-            key: vec![0, 0xff],
-            payload: b"no".to_vec(),
-        };
+        let arrival = Arrival { offset: 17, key: &[0, 0xff], payload: b"no" };
+        let detail = "expected value at line 1 column 1".to_owned();
+        let letter = DeadLetter::new(3, &arrival, RejectReason::UnreadablePayload, detail);
         assert_eq!(letter.origin(), "roaming.events/3/17");
         assert_eq!(
             String::from_utf8(letter.value()).expect("JSON"),
-            r#"{"reason":"unreadable_payload","detail":"expected value at line 1 column 1","topic":"roaming.events","partition":3,"offset":17,"key_hex":"00ff","payload_hex":"6e6f"}"#
+            r#"{"reason":"unreadable_payload","detail":"expected value at line 1 column 1","topic":"roaming.events","partition":3,"offset":17,"key_hex":"00ff","payload_hex":"6e6f","key_octets":2,"payload_octets":2}"#
         );
+    }
+
+    #[test]
+    fn the_largest_letter_is_far_below_what_a_topic_takes() {
+        let whole = vec![0xff; 1_000_000];
+        let arrival = Arrival { offset: u64::MAX, key: &whole, payload: &whole };
+        // Each of these takes six octets in JSON.
+        let detail = "\u{1}".repeat(1_000_000);
+        let letter = DeadLetter::new(u16::MAX, &arrival, RejectReason::UnreadablePayload, detail);
+        assert!(letter.value().len() < 200_000, "{}", letter.value().len());
     }
 }

@@ -246,14 +246,8 @@ impl Counting {
     ) {
         self.open.add(observation, event);
         if let Observation::Rejected(reason) = observation {
-            self.letters.push(DeadLetter {
-                partition: self.machine.partition(),
-                offset: arrival.offset,
-                reason,
-                detail,
-                key: arrival.key.to_vec(),
-                payload: arrival.payload.to_vec(),
-            });
+            let partition = self.machine.partition();
+            self.letters.push(DeadLetter::new(partition, arrival, reason, detail));
         }
     }
 

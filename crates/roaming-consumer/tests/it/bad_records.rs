@@ -62,6 +62,36 @@ async fn a_broken_record_is_a_dead_letter_and_its_lane_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_record_larger_than_a_letter_is_a_dead_letter_of_its_first_octets() {
+    let (log, folder) = (Log::start().await, TempDir::new().unwrap());
+    let store = store(&folder.path().join("run.db")).await;
+    let simulation = simulation("large");
+    log.load(&simulation).await;
+    let consumer = Running::start(&log, store.clone()).await;
+    let mut records = records(&simulation);
+    let large = vec![b'x'; 600_000];
+    let payload = records[20].payload.clone();
+    records.insert(20, Produced { partition: 0, key: large.clone(), payload });
+    let key = records[30].key.clone();
+    records.insert(30, Produced { partition: 0, key, payload: large });
+    log.produce(&records).await;
+    until_finished(&store, &simulation).await;
+
+    let letters = letters(&log, 2);
+    let [(_, key_reason, key), (_, payload_reason, payload)] = &letters[..] else { panic!() };
+    assert_eq!(
+        (key_reason.as_str(), payload_reason.as_str()),
+        ("unreadable_key", "unreadable_payload")
+    );
+    assert_eq!(
+        (&key["key_octets"], &payload["payload_octets"]),
+        (&600_000.into(), &600_000.into())
+    );
+    assert_eq!(payload["payload_hex"], hex(&vec![b'x'; 65_536]));
+    consumer.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn foreign_and_impossible_keys_are_dead_letters_and_the_run_balances() {
     let (log, folder) = (Log::start().await, TempDir::new().unwrap());
     let store = store(&folder.path().join("run.db")).await;
