@@ -19,7 +19,7 @@ use roaming_service::telemetry::chain;
 use roaming_store::{Acquired, Disposition, Store, StoreError, StoredRow};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::checkpoint::{Answer, Desk, Ends, JobError, Ticket, What, Written};
 use crate::group::{Change, Group};
@@ -128,6 +128,10 @@ impl<S: Store> Intake<S> {
     }
 
     fn take_over(&mut self, partitions: &[u16]) {
+        if partitions.is_empty() {
+            debug!("no partitions assigned");
+            return;
+        }
         info!(?partitions, "partitions assigned");
         for partition in partitions {
             self.state.tickets += 1;

@@ -19,7 +19,7 @@ use roaming_service::telemetry::chain;
 use roaming_service::topics;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::fleet::PartitionProgress;
 use crate::progress::{self, Progress};
@@ -113,7 +113,11 @@ impl Membership {
     }
 
     fn assigned(&self, partitions: &BTreeSet<u16>) {
-        info!(?partitions, "partitions of lanes assigned, reading their progress");
+        if partitions.is_empty() {
+            debug!("no partitions of lanes assigned");
+        } else {
+            info!(?partitions, "partitions of lanes assigned, reading their progress");
+        }
         self.reading().extend(partitions.iter().map(|&partition| (partition, BTreeMap::new())));
         self.health.release(HEALTH_PART);
     }

@@ -2,15 +2,16 @@
 //!
 //! A [`Platform`] is one Apache Kafka and one database with the topics made. It starts [`Daemon`]s, the
 //! same processes that an operator starts, and runs their commands. What happened is read from outside:
-//! how far a run is from the page's JSON ([`observed`]), the topic's bytes through kcat ([`topic`]), the
-//! balance from `roaming-consumer verify`. The crate knows nothing of the product's insides but its binaries,
-//! ports and event ids.
+//! how far a run is from the page's JSON ([`observed`]), who owns what from the logs ([`ownership`]), the
+//! topic's bytes through kcat ([`topic`]), the balance from `roaming-consumer verify`. The crate knows
+//! nothing of the product's insides but its binaries, ports, logs and event ids.
 //!
 //! [`trial`] puts them together: one run during which one producer and one consumer are killed.
 
 pub mod binaries;
 pub mod daemon;
 pub mod observed;
+pub mod ownership;
 pub mod platform;
 pub mod services;
 pub mod topic;

@@ -22,7 +22,7 @@ struct Args {
 fn main() -> ExitCode {
     let Args { runs, seed } = Args::parse();
     println!(
-        "{:>5}  {:>9}  {:>9}  {:>10}  {:>5}  {:>10}  {:>8}  {:>11}  {:>7}",
+        "{:>5}  {:>9}  {:>9}  {:>10}  {:>5}  {:>10}  {:>8}  {:>11}  {:>11}  {:>7}",
         "seed",
         "producer",
         "consumer",
@@ -30,12 +30,23 @@ fn main() -> ExitCode {
         "lanes",
         "duplicates",
         "dropped",
-        "rebalances",
+        "taken over",
+        "assignments",
         "seconds"
     );
     println!(
-        "{:>5}  {:>9}  {:>9}  {:>10}  {:>5}  {:>10}",
-        "", "killed at", "killed at", "", "ended", "on topic"
+        "{:>5}  {:>9}  {:>9}  {:>10}  {:>5}  {:>10}  {:>8}  {:>5} {:>5}  {:>5} {:>5}",
+        "",
+        "killed at",
+        "killed at",
+        "",
+        "ended",
+        "on topic",
+        "",
+        "prod.",
+        "cons.",
+        "prod.",
+        "cons."
     );
     let failed = (seed..seed + runs).filter(|&seed| !show(seed, trial::run(seed))).count();
     println!("{} of {runs} runs balance", runs - failed as u64);
@@ -47,15 +58,17 @@ fn show(seed: u64, result: Result<Trial>) -> bool {
     match result {
         Ok(trial) => {
             println!(
-                "{seed:>5}  {:>7} ‰  {:>7} ‰  {:>10}  {:>5}  {:>10}  {:>8}  {:>5} {:>5}  {:>7.1}",
+                "{seed:>5}  {:>7} ‰  {:>7} ‰  {:>10}  {:>5}  {:>10}  {:>8}  {:>5} {:>5}  {:>5} {:>5}  {:>7.1}",
                 trial.producer_killed_permille,
                 trial.consumer_killed_permille,
                 trial.events,
                 trial.lanes,
                 trial.repeated,
                 trial.dropped,
-                trial.producer_rebalances,
-                trial.consumer_rebalances,
+                trial.producer_takeover.partitions,
+                trial.consumer_takeover.partitions,
+                trial.producer_takeover.assignments,
+                trial.consumer_takeover.assignments,
                 trial.took.as_secs_f64()
             );
             true

@@ -5,12 +5,11 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use roaming_events::LaneDigest;
-use roaming_testbed::Platform;
 use roaming_testbed::services::{KafkaOptions, Postgres};
 use roaming_testbed::trial::{events_of, finished};
 use roaming_testbed::wait::wait_until;
+use roaming_testbed::{Platform, ownership};
 
-const ASSIGNED: &str = "partitions of lanes assigned";
 const SHARE_LIMIT: Duration = Duration::from_mins(1);
 const RUN_LIMIT: Duration = Duration::from_mins(3);
 
@@ -41,8 +40,7 @@ fn bytes_of(
         .map(|number| platform.producer(&format!("producer-{number}")))
         .collect::<Result<Vec<_>>>()?;
     wait_until("lanes for every producer", SHARE_LIMIT, || {
-        let mut shared = daemons.iter().map(|daemon| daemon.lines_with(ASSIGNED));
-        shared.try_fold(true, |all, lines| Ok(all && lines? > 0))
+        ownership::is_shared(&daemons.iter().collect::<Vec<_>>())
     })?;
     platform.producer_command(&[&["scenarios", "load", "--speed", "max"], &RUN[..]].concat())?;
     finished(&mut consumer, "shared", RUN_LIMIT)?;
@@ -66,17 +64,14 @@ fn frozen(platform: &Platform) -> Result<()> {
     let mut consumer = platform.consumer("consumer")?;
     let mut survivor = platform.producer("producer-1")?;
     let mut frozen = platform.producer("producer-2")?;
-    wait_until("lanes for both", SHARE_LIMIT, || {
-        Ok(survivor.lines_with(ASSIGNED)? > 0 && frozen.lines_with(ASSIGNED)? > 0)
-    })?;
+    wait_until("lanes for both", SHARE_LIMIT, || ownership::is_shared(&[&survivor, &frozen]))?;
     // About three quarters of a minute: longer than the session of a member that is silent.
     platform.producer_command(&[&["scenarios", "load", "--speed", "1000"], &RUN[..]].concat())?;
     let counter = "roaming_producer_events_acknowledged_total";
     wait_until("a fifth of its share", RUN_LIMIT, || Ok(frozen.metric(counter)? * 10 > total))?;
     frozen.freeze()?;
-    let assigned = survivor.lines_with(ASSIGNED)?;
     let took = wait_until("the other one's lanes taken over", SHARE_LIMIT, || {
-        Ok(survivor.lines_with(ASSIGNED)? > assigned)
+        Ok(ownership::owned(&[&survivor, &frozen])?[1].is_empty())
     })?;
     // Well past where the other one stood still, so that what it sends next was sent before.
     let goal = survivor.metric(counter)? + total / 10;
