@@ -14,12 +14,15 @@ use rdkafka::types::RDKafkaRespErr;
 use roaming_service::kafka::{CONSUMER_GROUP, KafkaSettings, log_library_error, log_library_line};
 use roaming_service::telemetry::chain;
 use roaming_service::topics;
-use tracing::{error, warn};
+use tracing::{debug, error, warn};
 
 use crate::ConsumerError;
 
 /// The longest that the client library takes to move a position; it answers from its own thread.
 const SEEK_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The longest that [`Group::rouse`] waits for an answer of which it needs nothing.
+const ROUSE_TIMEOUT: Duration = Duration::from_millis(20);
 
 /// What changed about the assignment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,6 +91,20 @@ impl Group {
             source,
         })?;
         Ok(true)
+    }
+
+    /// Makes the client fetch resumed partitions at once.
+    ///
+    /// A broker's thread of the library that has nothing to fetch sleeps for up to a second and is not
+    /// woken by a resume, but by a question to that broker, whatever the answer.
+    pub(crate) fn rouse(&self, partitions: &[u16]) {
+        let mut leaders = list(partitions);
+        let asked = leaders
+            .set_all_offsets(Offset::End)
+            .and_then(|()| self.consumer.offsets_for_times(leaders, ROUSE_TIMEOUT));
+        if let Err(error) = asked {
+            debug!(error = chain(&error), "partitions are fetched when their broker is asked next");
+        }
     }
 
     /// Stops reading a partition. What was read ahead is dropped and comes again after a resume.

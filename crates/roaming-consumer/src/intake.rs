@@ -193,6 +193,7 @@ impl<S: Store> Intake<S> {
 
     /// Starts partitions that the client is ready for, and asks again for those that rested.
     fn start_due(&mut self, now: Instant) -> Result<(), ConsumerError> {
+        let mut resumed = Vec::new();
         for task in self.state.tasks.values_mut() {
             match &mut task.stage {
                 Stage::Resting(until) if *until <= now => {
@@ -202,12 +203,16 @@ impl<S: Store> Intake<S> {
                 Stage::Counting(counting) if counting.hold == Some(Hold::Starting) => {
                     if self.group.resume(task.number, counting.next_offset())? {
                         counting.hold = None;
+                        resumed.push(task.number);
                     } else if now.duration_since(counting.holding_since) > START_MAX {
                         return Err(ConsumerError::NotStarted { partition: task.number });
                     }
                 }
                 _ => {}
             }
+        }
+        if !resumed.is_empty() {
+            self.group.rouse(&resumed);
         }
         Ok(())
     }
