@@ -25,6 +25,8 @@ use cpu::Cpu;
 const ROUNDS: usize = 5;
 /// Lanes of a run.
 const LANES: u64 = 64;
+/// Runs that the consumers read: enough that beginning and end, some tenths of a second, count little.
+const CONSUMED_RUNS: u64 = 4;
 /// The smallest share of the bare producer's speed that the producer should reach.
 const PRODUCER_GOAL: f64 = 0.9;
 /// The same for the consumer, which counts and stores what the bare one only reads.
@@ -60,10 +62,13 @@ fn compare() -> Result<()> {
     Platform::with(postgres, &KafkaOptions::default(), |platform| {
         let events = trial::events_of(platform, &["--profile", "demo", "--name", "bench"])?;
         println!("profile demo: {events} events in {LANES} lanes, {ROUNDS} rounds, medians");
-        // The first run warms the broker up, and is what the bare clients send and read.
+        // The first run warms the broker up, and is what the bare producer sends.
         producer_round(platform, "first", events)?;
         bare::keep(&platform.kafka.bootstrap_servers(), &file)?;
-        compare_consumers(platform, postgres, events)?;
+        for run in 1..CONSUMED_RUNS {
+            producer_round(platform, &format!("further{run}"), events)?;
+        }
+        compare_consumers(platform, postgres, events * CONSUMED_RUNS)?;
         compare_producers(platform, &file, events)?;
         report_tool(platform, folder.path(), events)
     })
@@ -129,7 +134,7 @@ fn producer_round(platform: &Platform, run: &str, events: u64) -> Result<Measure
     Ok(measured)
 }
 
-/// Lets a consumer count the first run into a database of its own; measured from the first partition that
+/// Lets a consumer count all runs into a database of its own; measured from the first partition that
 /// is acquired to the last event that is stored.
 fn consumer_round(platform: &Platform, dsn: &str, events: u64) -> Result<Measured> {
     let mut command = platform.command("roaming-consumer")?;
