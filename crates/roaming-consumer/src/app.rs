@@ -213,7 +213,9 @@ async fn connect<S: Store>(config: &Config, store: &S, runs: &Runs<S>) -> Result
 fn waitable(error: JobError) -> Result<JobError, ConsumerError> {
     match (error.disposition(), error) {
         (Disposition::Fatal, JobError::Store(error)) => Err(error.into()),
-        (Disposition::Fatal, JobError::Client(error)) => Err(error.into()),
+        (Disposition::Fatal, JobError::Client(error) | JobError::DeadLetters(error)) => {
+            Err(error.into())
+        }
         (Disposition::Retry | Disposition::Fence, error) => Ok(error),
     }
 }

@@ -67,6 +67,11 @@ pub(crate) enum JobError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// Dead letters are not written, and so not what was counted beside them.
+    #[error(
+        "roaming.events.dlq does not take what cannot be read; `roaming-producer topics check` says what is wrong with it, and counting goes on as soon as it is mended"
+    )]
+    DeadLetters(#[source] ClientError),
 }
 
 impl JobError {
@@ -74,8 +79,10 @@ impl JobError {
     pub(crate) fn disposition(&self) -> Disposition {
         match self {
             Self::Store(error) => error.disposition(),
-            Self::Client(error) if error.is_denial() => Disposition::Fatal,
-            Self::Client(_) => Disposition::Retry,
+            Self::Client(error) | Self::DeadLetters(error) if error.is_denial() => {
+                Disposition::Fatal
+            }
+            Self::Client(_) | Self::DeadLetters(_) => Disposition::Retry,
         }
     }
 
@@ -84,6 +91,7 @@ impl JobError {
         match self {
             Self::Store(error) => error.kind(),
             Self::Client(_) => "broker",
+            Self::DeadLetters(_) => "dead_letter",
         }
     }
 }
@@ -158,7 +166,7 @@ impl<S: Store> Desk<S> {
         self.spawn(ticket, async move {
             if let Err(error) = dead_letters.write(&letters).await {
                 return What::Written(Written {
-                    result: Err(error.into()),
+                    result: Err(JobError::DeadLetters(error)),
                     took: Duration::ZERO,
                     letters_acknowledged: 0,
                     letters_left: letters,

@@ -120,12 +120,17 @@ impl DeadLetters {
     pub(crate) fn open(settings: &KafkaSettings) -> Result<Self, ClientError> {
         let producer = settings
             .producer()
+            // What a broker refuses ends a client that leaves no holes for good. Letters have no order and
+            // may be written twice: this client refuses one and takes the next.
+            .set("enable.gapless.guarantee", "false")
+            .set("enable.idempotence", "false")
             .create_with_context(LogContext::default())
             .map_err(|source| settings.explain("create a client", source))?;
         Ok(Self { producer, settings: settings.clone() })
     }
 
-    /// Writes letters and returns when all are acknowledged; waits for a broker that is away.
+    /// Writes letters and returns when all are acknowledged; waits for a broker that is away. After an error
+    /// it may be called again.
     pub(crate) async fn write(&self, letters: &[DeadLetter]) -> Result<(), ClientError> {
         try_join_all(letters.iter().map(|letter| self.write_one(letter))).await.map(|_| ())
     }
@@ -141,7 +146,7 @@ impl DeadLetters {
             .send(record, Timeout::Never)
             .await
             .map(|_| ())
-            .map_err(|(source, _)| self.settings.explain("write a dead letter", source))
+            .map_err(|(source, _)| self.settings.explain("write to roaming.events.dlq", source))
     }
 }
 

@@ -563,6 +563,6 @@ fn check_offset(partition: u16, next_offset: Option<u64>, ends: Ends) -> Result<
 fn fatal(error: JobError) -> ConsumerError {
     match error {
         JobError::Store(error) => error.into(),
-        JobError::Client(error) => error.into(),
+        JobError::Client(error) | JobError::DeadLetters(error) => error.into(),
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use rdkafka::message::{Headers, Message};
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use roaming_consumer::ConsumerError;
 use roaming_consumer::verify::{find_run, verify};
 use roaming_events::{EventId, LaneId, RunId, Sequence};
@@ -11,7 +12,7 @@ use roaming_store::{Store, StoreError};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::harness::{Log, Produced, Running, records, simulation, store, until_finished};
+use crate::harness::{Log, Produced, Running, records, simulation, store, until, until_finished};
 
 /// A dead letter: its key, the reason in its headers, and its value.
 fn letters(log: &Log, count: usize) -> Vec<(String, String, Value)> {
@@ -58,6 +59,33 @@ async fn a_broken_record_is_a_dead_letter_and_its_lane_goes_on() {
     let (_, metrics) = consumer.get("/metrics").await;
     let counted = r#"roaming_records_rejected_total{reason="unreadable_payload"} 1"#;
     assert!(metrics.contains(counted) && metrics.contains("roaming_dead_letters_total 1"));
+    consumer.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_dead_letter_is_told_and_written_when_the_topic_takes_it() {
+    let (log, folder) = (Log::start().await, TempDir::new().unwrap());
+    let store = store(&folder.path().join("run.db")).await;
+    let simulation = simulation("refused");
+    log.load(&simulation).await;
+    let mut records = records(&simulation);
+    records[20].payload = b"not an event".to_vec();
+    log.produce(&records).await;
+    // Refused for as long as it takes to be seen.
+    let refusals = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE; 4];
+    log.cluster.request_errors(RDKafkaApiKey::Produce, &refusals);
+    let consumer = Running::start(&log, store.clone()).await;
+    until("readiness says what to do", async || {
+        let (status, ready) = consumer.get("/readyz").await;
+        status == 503
+            && ready.contains("roaming.events.dlq")
+            && ready.contains("topics check")
+            && ready.contains("Message size too large")
+    })
+    .await;
+    until_finished(&store, &simulation).await;
+    until("it is ready again", async || consumer.get("/readyz").await.0 == 200).await;
+    assert_eq!(letters(&log, 1)[0].0, "roaming.events/0/20");
     consumer.stop().await.unwrap();
 }
 

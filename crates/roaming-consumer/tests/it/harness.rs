@@ -76,7 +76,7 @@ pub(crate) fn records(simulation: &Arc<Simulation>) -> Vec<Produced> {
 /// A broker and its topics.
 pub(crate) struct Log {
     /// It ends when this is dropped.
-    _cluster: MockCluster<'static, DefaultProducerContext>,
+    pub(crate) cluster: MockCluster<'static, DefaultProducerContext>,
     pub(crate) settings: KafkaSettings,
 }
 
@@ -87,7 +87,7 @@ impl Log {
             cluster.create_topic(topic.name, i32::from(topic.partitions), 1).unwrap();
         }
         let settings = KafkaSettings::new(cluster.bootstrap_servers(), Broker::Embedded);
-        let log = Self { _cluster: cluster, settings };
+        let log = Self { cluster, settings };
         control::ensure_token(&log.settings).await.unwrap();
         log
     }
