@@ -23,6 +23,11 @@ const ENDS_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pause before the control topic is read again after it could not be.
 const LEARN_PAUSE: Duration = Duration::from_millis(500);
 
+/// The parts that hold readiness while partitions wait for what was asked.
+pub(crate) const HEALTH_STORE: &str = "store";
+pub(crate) const HEALTH_BROKER: &str = "broker";
+pub(crate) const HEALTH_DEAD_LETTERS: &str = "dead_letters";
+
 /// Names one ownership of a partition: an answer to a ticket that is gone is dropped.
 pub(crate) type Ticket = u64;
 
@@ -83,6 +88,15 @@ impl JobError {
                 Disposition::Fatal
             }
             Self::Client(_) | Self::DeadLetters(_) => Disposition::Retry,
+        }
+    }
+
+    /// Returns the part of readiness that the error holds.
+    pub(crate) fn part(&self) -> &'static str {
+        match self {
+            Self::Store(_) => HEALTH_STORE,
+            Self::Client(_) => HEALTH_BROKER,
+            Self::DeadLetters(_) => HEALTH_DEAD_LETTERS,
         }
     }
 

@@ -21,10 +21,13 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
-use crate::checkpoint::{Answer, Desk, Ends, JobError, Ticket, What, Written};
+use crate::checkpoint::{
+    Answer, Desk, Ends, HEALTH_BROKER, HEALTH_DEAD_LETTERS, HEALTH_STORE, JobError, Ticket, What,
+    Written,
+};
 use crate::group::{Change, Group};
 use crate::partition_task::{
-    After, Arrival, Counting, Flight, Flush, Hold, OffsetCheck, PartitionTask, Stage,
+    After, Arrival, Counting, Flight, Flush, Hold, OffsetCheck, PartitionTask, Stage, Trouble,
 };
 use crate::runs::Runs;
 use crate::{Config, ConsumerError, ConsumerMetrics};
@@ -173,6 +176,7 @@ impl<S: Store> Intake<S> {
             self.state.offsets.remove(partition);
             self.metrics.forget(*partition);
         }
+        self.tell_troubles();
         self.tell_owned();
         Ok(())
     }
@@ -277,6 +281,20 @@ impl<S: Store> Intake<S> {
         self.owned.send_replace(owned);
     }
 
+    /// Says in `/readyz` what partitions wait for: of each part, the first one's reason.
+    fn tell_troubles(&self) {
+        for part in [HEALTH_STORE, HEALTH_BROKER, HEALTH_DEAD_LETTERS] {
+            let of_part = |task: &PartitionTask| {
+                let trouble = task.trouble.as_ref().filter(|trouble| trouble.part == part)?;
+                Some(format!("partition {} waits: {}", task.number, trouble.reason))
+            };
+            match self.state.tasks.values().find_map(of_part) {
+                Some(reason) => self.health.hold(part, reason),
+                None => self.health.release(part),
+            }
+        }
+    }
+
     fn apply(&mut self, answer: Answer) -> Result<(), ConsumerError> {
         let Answer { ticket, what } = answer;
         let Some(task) = self.state.tasks.values_mut().find(|task| task.ticket == ticket) else {
@@ -318,9 +336,10 @@ impl<S: Store> Intake<S> {
         self.metrics.lanes(partition, machine.lanes());
         task.stored_offset = next_offset;
         task.backoff.reset();
+        task.trouble = None;
         task.stage =
             Stage::Counting(Box::new(Counting::new(machine, epoch, ends.low, Instant::now())));
-        self.health.release("store");
+        self.tell_troubles();
         self.tell_owned();
         Ok(())
     }
@@ -339,9 +358,10 @@ impl<S: Store> Intake<S> {
             ?pause,
             "partition is acquired again after a pause"
         );
-        self.health.hold("store", chain(&error));
-        self.group.pause(partition)?;
+        task.trouble = Some(Trouble::from(&error));
         task.stage = Stage::Resting(Instant::now() + pause);
+        self.group.pause(partition)?;
+        self.tell_troubles();
         self.tell_owned();
         Ok(())
     }
@@ -390,7 +410,9 @@ impl<S: Store> Intake<S> {
                 task.stored_offset = Some(in_flight.next_offset);
                 task.backoff.reset();
                 self.state.offsets.insert(partition, in_flight.next_offset);
-                self.health.release("store");
+                if task.trouble.take().is_some() {
+                    self.tell_troubles();
+                }
                 return Ok(());
             }
             Err(error) => error,
@@ -416,11 +438,12 @@ impl<S: Store> Intake<S> {
         let Some(task) = self.state.tasks.get_mut(&partition) else { return Ok(()) };
         let pause = task.backoff.pause();
         let Some(counting) = task.counting() else { return Ok(()) };
-        warn!(partition, error = chain(&error), ?pause, "partition waits for the store");
-        self.health.hold("store", chain(&error));
+        warn!(partition, error = chain(&error), ?pause, "partition waits for its checkpoint");
         counting.flight = None;
         counting.retry_at = Some(Instant::now() + pause);
         counting.hold = Some(Hold::Unavailable);
+        task.trouble = Some(Trouble::from(&error));
+        self.tell_troubles();
         self.group.pause(partition)
     }
 

@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 use roaming_analytics::{Checkpoint, Observation, Partition};
 use roaming_events::{Event, Record, RowKey, RunId};
 use roaming_service::backoff::Backoff;
+use roaming_service::telemetry::chain;
 use roaming_store::Epoch;
 
-use crate::checkpoint::Ticket;
+use crate::checkpoint::{JobError, Ticket};
 use crate::dead_letter::DeadLetter;
 use crate::metrics::Delta;
 use crate::runs::KnownRun;
@@ -29,11 +30,25 @@ pub(crate) struct PartitionTask {
     pub(crate) backoff: Backoff,
     /// A checkpoint of which nobody knows whether it counts: the store says so when it is acquired.
     pub(crate) in_doubt: Option<InFlight>,
+    /// What it waits for now.
+    pub(crate) trouble: Option<Trouble>,
     /// How far the store has it, for the lag.
     pub(crate) stored_offset: Option<u64>,
     /// Whether a question for the partition's ends is on its way.
     pub(crate) is_measuring: bool,
     pub(crate) offset_check: OffsetCheck,
+}
+
+/// Why a partition waits, as `/readyz` says it.
+pub(crate) struct Trouble {
+    pub(crate) part: &'static str,
+    pub(crate) reason: String,
+}
+
+impl From<&JobError> for Trouble {
+    fn from(error: &JobError) -> Self {
+        Self { part: error.part(), reason: chain(error) }
+    }
 }
 
 /// Whether it is to be checked that the log still holds what is to be read next.
@@ -134,6 +149,7 @@ impl PartitionTask {
             stage: Stage::Acquiring,
             backoff: Backoff::new(PAUSE_FIRST, PAUSE_LONGEST),
             in_doubt: None,
+            trouble: None,
             stored_offset: None,
             is_measuring: false,
             offset_check: OffsetCheck::None,

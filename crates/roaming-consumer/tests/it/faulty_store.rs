@@ -21,6 +21,8 @@ enum Fault {
     None,
     /// The store cannot be reached.
     Unavailable,
+    /// The store takes everything but this partition.
+    UnavailableFor(u16),
     /// The transaction counts, and its answer is lost.
     AnswerLost,
     /// The transaction is lost, and its answer too.
@@ -59,7 +61,10 @@ impl Store for Faulty {
         let partition = checkpoint.partition;
         let unknown = || StoreError::UnknownOutcome { partition, source: "cut off".into() };
         match self.next() {
-            Fault::None => self.store.commit(epoch, checkpoint).await,
+            Fault::UnavailableFor(faulty) if faulty == partition => {
+                Err(StoreError::Unavailable { source: "bad block".into() })
+            }
+            Fault::None | Fault::UnavailableFor(_) => self.store.commit(epoch, checkpoint).await,
             Fault::Unavailable => Err(StoreError::Unavailable { source: "pulled plug".into() }),
             Fault::AllLost => Err(unknown()),
             Fault::AnswerLost => {
@@ -202,5 +207,38 @@ async fn a_store_that_is_away_is_waited_for_and_readiness_says_so() {
     let verification = verify(&store, &find_run(&store, "away").await.unwrap()).await.unwrap();
     assert!(verification.holds(), "{verification}");
     check_counters(&consumer, &store, &simulation).await;
+    consumer.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_partition_that_waits_keeps_readiness_while_others_are_stored() {
+    let (log, folder) = (Log::start().await, TempDir::new().unwrap());
+    let store = store(&folder.path().join("run.db")).await;
+    let simulation = simulation("one waits");
+    let run = simulation.specification().run_id();
+    log.load(&simulation).await;
+    let faulty = Faulty::new(store.clone(), &[Fault::UnavailableFor(0)]);
+    let consumer = Running::start(&log, faulty.clone()).await;
+    let (waiting, others): (Vec<_>, Vec<_>) =
+        records(&simulation).into_iter().partition(|record| record.partition == 0);
+    log.produce(&waiting).await;
+    let says_so = async || {
+        let (status, ready) = consumer.get("/readyz").await;
+        status == 503 && ready.contains("partition 0 waits") && ready.contains("bad block")
+    };
+    until("readiness says so", says_so).await;
+    for piece in others.chunks(others.len() / 8 + 1) {
+        log.produce(piece).await;
+    }
+    until("the other lanes are finished", async || {
+        assert!(says_so().await, "another partition's checkpoint took it back");
+        let lanes = store.progress(run).await.unwrap().lanes;
+        lanes.iter().filter(|lane| lane.is_finished()).count() == 6
+    })
+    .await;
+
+    faulty.set(&[Fault::None]);
+    until_finished(&store, &simulation).await;
+    until("it is ready again", async || consumer.get("/readyz").await.0 == 200).await;
     consumer.stop().await.unwrap();
 }
