@@ -10,7 +10,7 @@ use roaming_service::health::{Health, HealthServer, Phase};
 use roaming_service::kafka::ClientError;
 use roaming_service::shutdown::{ShutdownError, Tasks};
 use roaming_service::telemetry::chain;
-use roaming_store::{Disposition, Store};
+use roaming_store::Store;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -140,7 +140,12 @@ impl<S: Store> App<S> {
         let mut backoff = Backoff::new(PAUSE_FIRST, PAUSE_LONGEST);
         while let Err(error) = connect(&config, &*store, &runs).await {
             let pause = backoff.pause();
-            let error = waitable(error)?;
+            let error = match error {
+                // Who is refused at the start has other credentials than meant. A right that is lost
+                // later may be given back.
+                JobError::Client(error) if error.is_denial() => return Err(error.into()),
+                error => error.waitable()?,
+            };
             health.hold("start", chain(&error));
             warn!(error = chain(&error), ?pause, "not started yet, trying again after a pause");
             tokio::select! {
@@ -207,17 +212,6 @@ async fn connect<S: Store>(config: &Config, store: &S, runs: &Runs<S>) -> Result
     runs.recall().await?;
     runs.refresh().await?;
     Ok(())
-}
-
-/// Gives an error back that waiting may mend, fails with any other.
-fn waitable(error: JobError) -> Result<JobError, ConsumerError> {
-    match (error.disposition(), error) {
-        (Disposition::Fatal, JobError::Store(error)) => Err(error.into()),
-        (Disposition::Fatal, JobError::Client(error) | JobError::DeadLetters(error)) => {
-            Err(error.into())
-        }
-        (Disposition::Retry | Disposition::Fence, error) => Ok(error),
-    }
 }
 
 /// Follows the control topic for as long as the consumer runs.

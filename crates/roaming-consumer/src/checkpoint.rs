@@ -14,6 +14,7 @@ use roaming_store::{Acquired, Disposition, Epoch, Store, StoreError, StoredRow};
 use tokio::runtime::Handle;
 use tokio::task::spawn_blocking;
 
+use crate::ConsumerError;
 use crate::dead_letter::{DeadLetter, DeadLetters};
 use crate::runs::{LearnError, Runs};
 
@@ -80,14 +81,19 @@ pub(crate) enum JobError {
 }
 
 impl JobError {
-    /// Returns what the error asks for. A broker that is away comes back.
+    /// Returns what the error asks for. A broker that is away comes back, and a right may be given back.
     pub(crate) fn disposition(&self) -> Disposition {
         match self {
             Self::Store(error) => error.disposition(),
-            Self::Client(error) | Self::DeadLetters(error) if error.is_denial() => {
-                Disposition::Fatal
-            }
             Self::Client(_) | Self::DeadLetters(_) => Disposition::Retry,
+        }
+    }
+
+    /// Gives the error back where waiting may mend it, fails with any other.
+    pub(crate) fn waitable(self) -> Result<Self, ConsumerError> {
+        match self {
+            Self::Store(error) if error.disposition() == Disposition::Fatal => Err(error.into()),
+            error => Ok(error),
         }
     }
 

@@ -347,9 +347,7 @@ impl<S: Store> Intake<S> {
     /// Throws the state of a partition away and asks for it again after a pause.
     fn rest(&mut self, partition: u16, error: JobError) -> Result<(), ConsumerError> {
         self.metrics.error(error.kind());
-        if error.disposition() == Disposition::Fatal {
-            return Err(fatal(error));
-        }
+        let error = error.waitable()?;
         let Some(task) = self.state.tasks.get_mut(&partition) else { return Ok(()) };
         let pause = task.backoff.pause();
         warn!(
@@ -432,9 +430,7 @@ impl<S: Store> Intake<S> {
     /// Pauses a partition until the store takes its checkpoint. Its state is kept: nothing is dropped.
     fn retry_later(&mut self, partition: u16, error: JobError) -> Result<(), ConsumerError> {
         self.metrics.error(error.kind());
-        if error.disposition() == Disposition::Fatal {
-            return Err(fatal(error));
-        }
+        let error = error.waitable()?;
         let Some(task) = self.state.tasks.get_mut(&partition) else { return Ok(()) };
         let pause = task.backoff.pause();
         let Some(counting) = task.counting() else { return Ok(()) };
@@ -464,9 +460,7 @@ impl<S: Store> Intake<S> {
             }
             Err(error) => {
                 self.metrics.error(error.kind());
-                if error.disposition() == Disposition::Fatal {
-                    return Err(fatal(error));
-                }
+                let error = error.waitable()?;
                 warn!(partition, error = chain(&error), "runs not known yet, asking again");
             }
         }
@@ -580,12 +574,5 @@ fn check_offset(partition: u16, next_offset: Option<u64>, ends: Ends) -> Result<
             Err(ConsumerError::LogTooShort { partition, next_offset, high })
         }
         _ => Ok(()),
-    }
-}
-
-fn fatal(error: JobError) -> ConsumerError {
-    match error {
-        JobError::Store(error) => error.into(),
-        JobError::Client(error) | JobError::DeadLetters(error) => error.into(),
     }
 }

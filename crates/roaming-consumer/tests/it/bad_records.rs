@@ -62,31 +62,41 @@ async fn a_broken_record_is_a_dead_letter_and_its_lane_goes_on() {
     consumer.stop().await.unwrap();
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_refused_dead_letter_is_told_and_written_when_the_topic_takes_it() {
+/// Checks that a dead letter that is refused for a while is waited for, and that readiness says why.
+async fn check_refused(name: &str, refusal: RDKafkaRespErr, says: [&str; 2]) {
     let (log, folder) = (Log::start().await, TempDir::new().unwrap());
     let store = store(&folder.path().join("run.db")).await;
-    let simulation = simulation("refused");
+    let simulation = simulation(name);
     log.load(&simulation).await;
     let mut records = records(&simulation);
     records[20].payload = b"not an event".to_vec();
     log.produce(&records).await;
     // Refused for as long as it takes to be seen.
-    let refusals = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE; 4];
-    log.cluster.request_errors(RDKafkaApiKey::Produce, &refusals);
+    log.cluster.request_errors(RDKafkaApiKey::Produce, &[refusal; 4]);
     let consumer = Running::start(&log, store.clone()).await;
     until("readiness says what to do", async || {
         let (status, ready) = consumer.get("/readyz").await;
         status == 503
             && ready.contains("roaming.events.dlq")
-            && ready.contains("topics check")
-            && ready.contains("Message size too large")
+            && says.iter().all(|text| ready.contains(text))
     })
     .await;
     until_finished(&store, &simulation).await;
     until("it is ready again", async || consumer.get("/readyz").await.0 == 200).await;
     assert_eq!(letters(&log, 1)[0].0, "roaming.events/0/20");
     consumer.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_letter_that_is_too_large_is_written_when_the_topic_takes_it() {
+    let refusal = RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE;
+    check_refused("too large", refusal, ["topics check", "Message size too large"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_letter_without_the_right_is_written_when_the_right_is_given() {
+    let refusal = RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
+    check_refused("no right", refusal, ["grant the right", "Topic authorization failed"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
