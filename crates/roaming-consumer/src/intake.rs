@@ -456,14 +456,17 @@ impl<S: Store> Intake<S> {
                 counting.runs_known_before = through;
                 if counting.hold == Some(Hold::UnknownRun) {
                     counting.release(Instant::now());
+                    task.trouble = None;
                 }
             }
             Err(error) => {
                 self.metrics.error(error.kind());
                 let error = error.waitable()?;
                 warn!(partition, error = chain(&error), "runs not known yet, asking again");
+                task.trouble = Some(Trouble::from(&error));
             }
         }
+        self.tell_troubles();
         Ok(())
     }
 
@@ -474,10 +477,21 @@ impl<S: Store> Intake<S> {
     ) -> Result<(), ConsumerError> {
         let Some(task) = self.state.tasks.get_mut(&partition) else { return Ok(()) };
         task.is_measuring = false;
-        let Ok(ends) = result else {
-            self.metrics.error("broker");
-            return Ok(());
+        let ends = match result {
+            Ok(ends) => ends,
+            Err(source) => {
+                self.metrics.error("broker");
+                let settings = &self.config.kafka;
+                let error = settings.explain("ask how far roaming.events goes", source.clone());
+                task.trouble.get_or_insert_with(|| Trouble::from(&JobError::from(error)));
+                self.tell_troubles();
+                return Ok(());
+            }
         };
+        if task.trouble.take_if(|trouble| trouble.part == HEALTH_BROKER).is_some() {
+            self.tell_troubles();
+        }
+        let Some(task) = self.state.tasks.get_mut(&partition) else { return Ok(()) };
         let stored = task.stored_offset.unwrap_or(ends.low);
         self.metrics.lag(partition, ends.high.saturating_sub(stored));
         if task.offset_check == OffsetCheck::Asked

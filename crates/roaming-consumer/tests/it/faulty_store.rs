@@ -21,6 +21,8 @@ enum Fault {
     None,
     /// The store cannot be reached.
     Unavailable,
+    /// The store cannot be reached, not even to write a run.
+    Away,
     /// The store takes everything but this partition.
     UnavailableFor(u16),
     /// The transaction counts, and its answer is lost.
@@ -56,6 +58,10 @@ impl Faulty {
     }
 }
 
+fn pulled_plug() -> StoreError {
+    StoreError::Unavailable { source: "pulled plug".into() }
+}
+
 impl Store for Faulty {
     async fn commit(&self, epoch: Epoch, checkpoint: &Checkpoint) -> Result<(), StoreError> {
         let partition = checkpoint.partition;
@@ -65,7 +71,7 @@ impl Store for Faulty {
                 Err(StoreError::Unavailable { source: "bad block".into() })
             }
             Fault::None | Fault::UnavailableFor(_) => self.store.commit(epoch, checkpoint).await,
-            Fault::Unavailable => Err(StoreError::Unavailable { source: "pulled plug".into() }),
+            Fault::Unavailable | Fault::Away => Err(pulled_plug()),
             Fault::AllLost => Err(unknown()),
             Fault::AnswerLost => {
                 self.store.commit(epoch, checkpoint).await?;
@@ -91,7 +97,8 @@ impl Store for Faulty {
     }
 
     async fn put_run(&self, run: &RunRow) -> Result<(), StoreError> {
-        self.store.put_run(run).await
+        let is_away = self.faults.lock().unwrap().contains(&Fault::Away);
+        if is_away { Err(pulled_plug()) } else { self.store.put_run(run).await }
     }
 
     async fn runs(&self) -> Result<Vec<RunRow>, StoreError> {
@@ -207,6 +214,27 @@ async fn a_store_that_is_away_is_waited_for_and_readiness_says_so() {
     let verification = verify(&store, &find_run(&store, "away").await.unwrap()).await.unwrap();
     assert!(verification.holds(), "{verification}");
     check_counters(&consumer, &store, &simulation).await;
+    consumer.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_is_met_while_the_store_is_away_waits_for_it() {
+    let (log, folder) = (Log::start().await, TempDir::new().unwrap());
+    let store = store(&folder.path().join("run.db")).await;
+    let simulation = simulation("met while away");
+    let faulty = Faulty::new(store.clone(), &[Fault::Away]);
+    let consumer = Running::start(&log, faulty.clone()).await;
+    log.load(&simulation).await;
+    log.produce(&records(&simulation)).await;
+    until("readiness says so", async || {
+        let (status, ready) = consumer.get("/readyz").await;
+        status == 503 && ready.contains("pulled plug")
+    })
+    .await;
+
+    faulty.set(&[Fault::None]);
+    until_finished(&store, &simulation).await;
+    until("it is ready again", async || consumer.get("/readyz").await.0 == 200).await;
     consumer.stop().await.unwrap();
 }
 

@@ -39,6 +39,9 @@ fn outages(platform: &Platform, postgres: &Postgres) -> Result<()> {
     report("broker restarted", counting_again(&mut consumer)?);
     undisturbed(&mut consumer)?;
     node.kill();
+    wait_until("an unready consumer", RECOVERY_LIMIT, || {
+        Ok(consumer.get("/readyz")?.contains("no broker answers"))
+    })?;
     node.start();
     report("broker killed and started", counting_again(&mut consumer)?);
     undisturbed(&mut consumer)?;
@@ -53,6 +56,9 @@ fn outages(platform: &Platform, postgres: &Postgres) -> Result<()> {
     thread::sleep(STORE_AWAY.saturating_sub(unready));
     postgres.start_again();
     report("PostgreSQL back after 60 s", counting_again(&mut consumer)?);
+    wait_until("a ready consumer", RECOVERY_LIMIT, || {
+        Ok(consumer.get("/readyz")?.contains(r#""reasons":{}"#))
+    })?;
 
     let total = events_of(platform, &RUN)?;
     let counted = consumer.metric(COUNTED)?;
