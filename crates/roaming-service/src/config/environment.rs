@@ -10,8 +10,15 @@ use super::table::spellings;
 const PREFIX: &str = "ROAMING_";
 
 /// Variables of tests and scripts, which may stand in the environment of the programs too.
-const NO_SETTINGS: &[&str] =
-    &["ROAMING_READER_PASSWORD", "ROAMING_SEED", "ROAMING_WRITER_PASSWORD"];
+const NO_SETTINGS: &[&str] = &[
+    "ROAMING_CONSUMER_PRINCIPAL",
+    "ROAMING_OPERATOR_PRINCIPAL",
+    "ROAMING_PRODUCER_PRINCIPAL",
+    "ROAMING_READER_PASSWORD",
+    "ROAMING_READER_PRINCIPAL",
+    "ROAMING_SEED",
+    "ROAMING_WRITER_PASSWORD",
+];
 
 /// The environment of a process, or what a test says it is.
 #[derive(Clone, Debug, Default)]

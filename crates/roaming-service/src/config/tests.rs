@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::fs;
 
 use super::reference::reference_yaml;
@@ -111,6 +112,21 @@ fn variables_of_others_are_ignored() {
         &links[2..],
         &["ROAMING_PRODUCER_PORT", "ROAMING_PRODUCER_PORT_9101_TCP_ADDR"],
     );
+}
+
+#[test]
+fn what_the_scripts_take_from_the_environment_stops_no_program() {
+    let scripts = concat!(env!("CARGO_MANIFEST_DIR"), "/../../scripts");
+    let mut taken = BTreeSet::new();
+    let found = fs::read_dir(scripts).expect("the scripts").map(|entry| entry.expect("one").path());
+    for script in found.filter(|path| path.is_file()) {
+        let text = fs::read_to_string(script).expect("text");
+        let words = text.split(|letter: char| !(letter.is_ascii_alphanumeric() || letter == '_'));
+        taken.extend(words.filter(|word| word.starts_with("ROAMING_")).map(str::to_owned));
+    }
+    assert!(taken.contains("ROAMING_PRODUCER_PRINCIPAL"), "{taken:?}");
+    let set: Vec<_> = taken.iter().map(|name| (name.as_str(), "x")).collect();
+    consumer(&[], &set);
 }
 
 #[test]
