@@ -12,26 +12,45 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use crate::telemetry::chain;
 
-/// Cancels `stop` at SIGTERM or SIGINT; a second signal ends the process as the system does.
+/// What a shell adds to a signal's number for the status of the process that it ended.
+const STATUS_OF_SIGNALS: i32 = 128;
+
+/// Cancels `stop` at SIGTERM or SIGINT; a second signal ends the process at once, with the status that
+/// shells give to it (130 for SIGINT, 143 for SIGTERM).
+///
+/// It listens on a thread of its own for as long as the process lives: also where the daemon's runtime
+/// waits for a task that hangs.
 ///
 /// # Errors
-/// Fails where the signal handlers cannot be installed.
+/// Fails where the signal handlers cannot be installed, or the system gives no thread.
 pub fn stop_on_signal(stop: CancellationToken) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    let entered = runtime.enter();
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::spawn(async move {
-        let name = tokio::select! {
-            _ = terminate.recv() => "SIGTERM",
-            _ = interrupt.recv() => "SIGINT",
-            () = stop.cancelled() => return,
-        };
-        info!(signal = name, "stopping");
+    drop(entered);
+    let mut next = async move || {
+        tokio::select! {
+            _ = terminate.recv() => ("SIGTERM", SignalKind::terminate()),
+            _ = interrupt.recv() => ("SIGINT", SignalKind::interrupt()),
+        }
+    };
+    let listen = async move {
+        let (signal, _) = next().await;
+        info!(signal, "stopping; a second signal ends the process at once");
         stop.cancel();
-    });
+        let (signal, kind) = next().await;
+        warn!(signal, "ended before everything was at rest");
+        #[expect(clippy::disallowed_methods, reason = "main hangs, or whoever asks would wait")]
+        std::process::exit(STATUS_OF_SIGNALS + kind.as_raw_value())
+    };
+    std::thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(move || runtime.block_on(listen))?;
     Ok(())
 }
 

@@ -65,6 +65,28 @@ fn a_taken_port_ends_with_64_and_names_the_setting() {
 }
 
 #[test]
+fn a_second_signal_ends_a_daemon_that_still_waits_for_a_broker() {
+    const SIGTERM: i32 = 15;
+    // It takes connections and never answers.
+    let frozen = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = frozen.local_addr().expect("an address").to_string();
+    let mut daemon = Command::new(PRODUCER)
+        .args(["run", "--listen", "127.0.0.1:0", "--bootstrap-servers", &address])
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("a process");
+    let mut log = BufReader::new(daemon.stderr.take().expect("a pipe")).lines();
+    for said in ["serving /metrics", "stopping"] {
+        let line = log.by_ref().map(|line| line.expect("text")).find(|line| line.contains(said));
+        assert!(line.is_some(), "it ended without `{said}` in its log");
+        let pid = daemon.id().to_string();
+        assert!(Command::new("kill").args(["-s", "TERM", &pid]).status().expect("kill").success());
+    }
+    let status = daemon.wait().expect("an end");
+    assert_eq!(status.code(), Some(128 + SIGTERM), "{status}");
+}
+
+#[test]
 fn the_ledger_needs_no_broker_and_is_the_same_twice() {
     let folder = tempfile::tempdir().expect("a folder");
     let profile = folder.path().join("tiny.yaml");
