@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc::sync_channel;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, Rebalance};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message;
 use rdkafka::topic_partition_list::TopicPartitionList;
 use roaming_service::health::Health;
@@ -29,8 +29,12 @@ use crate::sender::{Command, DRAIN_TIMEOUT};
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// How long a rebalance waits for the lanes to come to rest: as long as they may take, and some more.
 const REVOKE_TIMEOUT: Duration = DRAIN_TIMEOUT.saturating_mul(2);
+/// How long after a refusal to read `roaming.lanes` it is asked for again.
+const ASK_AGAIN_INTERVAL: Duration = Duration::from_secs(2);
 /// The part that holds readiness until the group has assigned partitions, or none.
-const HEALTH_PART: &str = "group";
+const HEALTH_GROUP: &str = "group";
+/// The part that holds readiness while `roaming.lanes` may not be read.
+const HEALTH_LANES: &str = "lanes";
 
 /// Takes part in the group until `stop`, and leaves it then; has a thread of its own.
 ///
@@ -45,7 +49,7 @@ pub fn run(
     health: Health,
     stop: &CancellationToken,
 ) -> Result<(), ClientError> {
-    health.hold(HEALTH_PART, "waiting for partitions of roaming.lanes");
+    health.hold(HEALTH_GROUP, "waiting for partitions of roaming.lanes");
     let membership = Membership { commands, health, reading: Mutex::default() };
     let consumer: BaseConsumer<Membership> = settings
         .consumer(PRODUCER_GROUP)
@@ -57,30 +61,60 @@ pub fn run(
     consumer
         .subscribe(&[topics::LANES])
         .map_err(|source| settings.explain("subscribe to roaming.lanes", source))?;
+    // When roaming.lanes was refused, or asked for again after that.
+    let mut refused: Option<Instant> = None;
     while !stop.is_cancelled() {
+        let member = consumer.context();
         match consumer.poll(POLL_INTERVAL) {
             Some(Ok(message)) => {
                 let key = message.key().unwrap_or_default();
                 let (partition, offset) = (message.partition(), message.offset());
-                consumer.context().read(partition, offset, key, message.payload());
+                member.read(partition, offset, key, message.payload());
+                member.may_read(&mut refused);
             }
             Some(Err(KafkaError::PartitionEOF(partition))) => {
-                consumer.context().read_to_end(partition);
+                member.read_to_end(partition);
+                member.may_read(&mut refused);
             }
             // It tries again by itself; what it may not do is for a person to mend.
+            Some(Err(error)) if is_about_the_topic(&error) => {
+                let error = settings.explain("read roaming.lanes", error);
+                if refused.replace(Instant::now()).is_none() {
+                    member.hold(HEALTH_LANES, &error);
+                }
+            }
             Some(Err(error)) => {
                 let error = settings.explain("take part in the group roaming-producer", error);
                 if error.is_denial() {
-                    warn!(error = chain(&error), "no lanes from the group");
-                    consumer.context().health.hold(HEALTH_PART, chain(&error));
+                    member.hold(HEALTH_GROUP, &error);
                 }
             }
             None => {}
+        }
+        if refused.is_some_and(|at| at.elapsed() > ASK_AGAIN_INTERVAL) {
+            refused = Some(Instant::now());
+            ask_again(&consumer);
         }
     }
     // Dropping it closes it: the revocation below runs, and the group hears that the member is gone.
     drop(consumer);
     Ok(())
+}
+
+/// Has the client say again what the broker says of `roaming.lanes`: it reports a refusal once, and where
+/// nothing new is written nothing that tells of its end.
+fn ask_again(consumer: &BaseConsumer<Membership>) {
+    // Fetching that begins anew reports a refusal, a record, or the end of the partition.
+    let began_anew = consumer
+        .assignment()
+        .and_then(|assigned| consumer.pause(&assigned).and_then(|()| consumer.resume(&assigned)));
+    if let Err(error) = began_anew {
+        warn!(error = chain(&error), "roaming.lanes not asked for again, trying after a pause");
+    }
+}
+
+fn is_about_the_topic(error: &KafkaError) -> bool {
+    error.rdkafka_error_code() == Some(RDKafkaErrorCode::TopicAuthorizationFailed)
 }
 
 struct Membership {
@@ -92,6 +126,20 @@ struct Membership {
 }
 
 impl Membership {
+    /// Says what this client may not do.
+    fn hold(&self, part: &'static str, error: &ClientError) {
+        warn!(error = chain(error), "a right is missing");
+        self.health.hold(part, chain(error));
+    }
+
+    /// Takes back that `roaming.lanes` may not be read.
+    fn may_read(&self, refused: &mut Option<Instant>) {
+        if refused.take().is_some() {
+            info!("roaming.lanes may be read again");
+            self.health.release(HEALTH_LANES);
+        }
+    }
+
     fn read(&self, partition: i32, offset: i64, key: &[u8], value: Option<&[u8]>) {
         let mut reading = self.reading();
         let Some(lanes) = reading.get_mut(&number(partition)) else { return };
@@ -119,7 +167,7 @@ impl Membership {
             info!(?partitions, "partitions of lanes assigned, reading their progress");
         }
         self.reading().extend(partitions.iter().map(|&partition| (partition, BTreeMap::new())));
-        self.health.release(HEALTH_PART);
+        self.health.release(HEALTH_GROUP);
     }
 
     fn revoked(&self, partitions: BTreeSet<u16>) {

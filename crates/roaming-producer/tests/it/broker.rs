@@ -73,7 +73,17 @@ impl TestBroker {
     /// Makes the broker refuse the next request to append, for good.
     pub(crate) fn refuse_next(&self) {
         let refusal = RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
-        self.cluster.request_errors(RDKafkaApiKey::Produce, &[refusal]);
+        self.answer(RDKafkaApiKey::Produce, refusal, 1);
+    }
+
+    /// Makes the broker answer the next requests of a kind with an error.
+    pub(crate) fn answer(&self, kind: RDKafkaApiKey, error: RDKafkaRespErr, times: usize) {
+        self.cluster.request_errors(kind, &vec![error; times]);
+    }
+
+    /// Makes the broker answer requests of a kind well again.
+    pub(crate) fn answer_well(&self, kind: RDKafkaApiKey) {
+        self.cluster.clear_request_errors(kind);
     }
 
     /// Returns the control record of a run.

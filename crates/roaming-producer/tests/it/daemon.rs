@@ -148,7 +148,7 @@ async fn flow_control_holds_what_nobody_reads_and_a_restart_leaves_no_hole() {
     assert_eq!(log.repeated(), 0);
 }
 
-async fn until_ready_is(daemon: &Daemon, status: u16, says: &str) {
+pub(crate) async fn until_ready_is(daemon: &Daemon, status: u16, says: &str) {
     let start = Instant::now();
     loop {
         let (found, said) = daemon.ask("/readyz").await;

@@ -4,3 +4,4 @@ mod broker;
 mod commands;
 mod control;
 mod daemon;
+mod rights;

@@ -1,0 +1,35 @@
+//! Rights that are lost and come back while a daemon runs.
+
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+use roaming_producer::Config;
+
+use crate::broker::{LANES, TestBroker, within_deadline};
+use crate::daemon::{Daemon, config, metric, until_ready_is};
+
+const NO_TOPIC: RDKafkaRespErr = RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
+
+/// Starts a daemon and waits until it drives all lanes of a run.
+async fn driving(config: Config) -> Daemon {
+    let daemon = Daemon::start(config).await;
+    let owned = || metric(&daemon, "roaming_producer_lanes_owned") == u64::from(LANES);
+    within_deadline("lanes owned")(&owned).await;
+    until_ready_is(&daemon, 200, "").await;
+    daemon
+}
+
+/// The run stands still, so that nothing is written that would show that reading is allowed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_right_to_read_lanes_that_comes_back_is_noticed_without_a_rebalance() {
+    let broker = TestBroker::start().await;
+    broker.load(&[]).await.expect("loaded");
+    broker.pause("small").await;
+    let daemon = driving(config(&broker)).await;
+    // Other readers take some of these answers.
+    broker.answer(RDKafkaApiKey::Fetch, NO_TOPIC, 1000);
+    until_ready_is(&daemon, 503, "does not allow this client to read roaming.lanes").await;
+    let (_, said) = daemon.ask("/readyz").await;
+    assert!(!said.contains("\"group\""), "the group is not what is denied: {said}");
+    broker.answer_well(RDKafkaApiKey::Fetch);
+    until_ready_is(&daemon, 200, "").await;
+    daemon.stop().await;
+}
