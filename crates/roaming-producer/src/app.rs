@@ -100,9 +100,10 @@ impl App {
         })?;
         tasks.spawn_thread("sender", move || sender.run())?;
 
-        let (settings, stop) = (config.kafka.clone(), tasks.stop_token());
+        let (settings, stop, watch_health) =
+            (config.kafka.clone(), tasks.stop_token(), health.clone());
         tasks.spawn_thread("consumer offsets", move || {
-            watch::run(&settings, &config.consumer_group, &committed, &stop)
+            watch::run(&settings, &config.consumer_group, &committed, &watch_health, &stop)
         })?;
 
         let followed =

@@ -205,7 +205,9 @@ impl Sender {
 
     /// Says in the log and in `/readyz` where lanes wait for consumers that read nothing.
     fn watch_consumers(&mut self, turn: Turn) {
-        if turn != Turn::Held || self.wire.in_flight() > 0 {
+        // Where their offsets are not known, that is what is wrong, and said elsewhere.
+        let is_known = self.parts.committed.are_known();
+        if turn != Turn::Held || self.wire.in_flight() > 0 || !is_known {
             if self.is_hindered {
                 info!("lanes wait for consumers no more");
                 self.parts.health.release(HEALTH_CONSUMERS);

@@ -8,11 +8,12 @@ use std::time::Duration;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaResult;
 use rdkafka::topic_partition_list::TopicPartitionList;
+use roaming_service::health::Health;
 use roaming_service::kafka::{ClientError, KafkaSettings, LogContext};
 use roaming_service::telemetry::chain;
 use roaming_service::topics;
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
+use tracing::{info, warn};
 
 /// How often the consumers' offsets are asked for while something is unread.
 const BUSY_INTERVAL: Duration = Duration::from_millis(20);
@@ -20,6 +21,8 @@ const BUSY_INTERVAL: Duration = Duration::from_millis(20);
 const IDLE_INTERVAL: Duration = Duration::from_millis(200);
 /// How long one question may take.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+/// The part that holds readiness while the consumers' offsets are not known.
+const HEALTH_PART: &str = "offsets";
 
 /// The offsets that the consumers committed; clones share them.
 #[derive(Clone, Default)]
@@ -27,6 +30,8 @@ pub struct Committed {
     /// Per partition the next offset to read; `None` where nothing is committed.
     offsets: Arc<Mutex<BTreeMap<u16, Option<u64>>>>,
     busy: Arc<AtomicBool>,
+    /// Whether the last question got no answer.
+    unknown: Arc<AtomicBool>,
 }
 
 impl Committed {
@@ -38,6 +43,11 @@ impl Committed {
     /// Says whether anything is unread.
     pub fn set_busy(&self, busy: bool) {
         self.busy.store(busy, Ordering::Relaxed);
+    }
+
+    /// Whether the offsets are what the consumers committed lately.
+    pub fn are_known(&self) -> bool {
+        !self.unknown.load(Ordering::Relaxed)
     }
 
     /// Calls `each` with every partition that has an offset, and the offset.
@@ -62,6 +72,7 @@ pub fn run(
     settings: &KafkaSettings,
     group: &str,
     committed: &Committed,
+    health: &Health,
     stop: &CancellationToken,
 ) -> Result<(), ClientError> {
     // It has the group's name but does not join: it only asks the coordinator.
@@ -69,15 +80,20 @@ pub fn run(
         .consumer(group)
         .create_with_context(LogContext::default())
         .map_err(|source| settings.explain("create a client", source))?;
-    let mut failing = false;
     while !stop.is_cancelled() {
         match ask(&client, committed) {
-            Ok(()) => failing = false,
+            Ok(()) => {
+                if committed.unknown.swap(false, Ordering::Relaxed) {
+                    info!(group, "offsets of the consumers are known again");
+                    health.release(HEALTH_PART);
+                }
+            }
             Err(error) => {
-                if !failing {
+                let error = settings.explain("see how far the group of the consumers is", error);
+                if !committed.unknown.swap(true, Ordering::Relaxed) {
                     warn!(group, error = chain(&error), "offsets of the consumers are not known");
                 }
-                failing = true;
+                health.hold(HEALTH_PART, chain(&error));
             }
         }
         let busy = committed.busy.load(Ordering::Relaxed);
@@ -98,6 +114,7 @@ fn ask(client: &BaseConsumer<LogContext>, committed: &Committed) -> KafkaResult<
     let found = client.committed_offsets(wanted, ANSWER_TIMEOUT)?;
     let mut offsets = committed.lock();
     for element in found.elements() {
+        element.error()?;
         let offset = element.offset().to_raw().and_then(|offset| u64::try_from(offset).ok());
         offsets.insert(element.partition().unsigned_abs() as u16, offset);
     }

@@ -7,6 +7,7 @@ use crate::broker::{LANES, TestBroker, within_deadline};
 use crate::daemon::{Daemon, config, metric, until_ready_is};
 
 const NO_TOPIC: RDKafkaRespErr = RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
+const NO_GROUP: RDKafkaRespErr = RDKafkaRespErr::RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED;
 
 /// Starts a daemon and waits until it drives all lanes of a run.
 async fn driving(config: Config) -> Daemon {
@@ -30,6 +31,28 @@ async fn a_right_to_read_lanes_that_comes_back_is_noticed_without_a_rebalance() 
     let (_, said) = daemon.ask("/readyz").await;
     assert!(!said.contains("\"group\""), "the group is not what is denied: {said}");
     broker.answer_well(RDKafkaApiKey::Fetch);
+    until_ready_is(&daemon, 200, "").await;
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_right_to_see_the_consumers_offsets_that_is_lost_is_what_readiness_names() {
+    let broker = TestBroker::start().await;
+    broker.load(&["--speed", "max"]).await.expect("loaded");
+    let (run, _) = broker.expected("small").await;
+    let daemon = driving(Config { unread_bytes_max: 64 << 10, ..config(&broker) }).await;
+    until_ready_is(&daemon, 503, "lanes wait for consumers").await;
+    broker.answer(RDKafkaApiKey::OffsetFetch, NO_GROUP, 100_000);
+    let denied = "does not allow this client to see how far the group of the consumers is";
+    until_ready_is(&daemon, 503, denied).await;
+    let (_, said) = daemon.ask("/readyz").await;
+    assert!(!said.contains("start roaming-consumer"), "a wrong cause: {said}");
+    broker.answer_well(RDKafkaApiKey::OffsetFetch);
+    within_deadline("the run goes on")(&|| {
+        crate::daemon::commit_all(&broker);
+        daemon.observer.lanes_finished(run) == usize::from(LANES)
+    })
+    .await;
     until_ready_is(&daemon, 200, "").await;
     daemon.stop().await;
 }
