@@ -178,12 +178,14 @@ impl Fleet {
         }
     }
 
-    /// Starts every lane again from what was acknowledged: its client was given up.
+    /// Starts every lane again from what was acknowledged, which is to be recorded again: its client was
+    /// given up, and may have lost what was recorded.
     pub fn restart(&mut self) {
         for run in self.runs.values() {
             for &slot in run.slots.values() {
                 if let Some(lane) = &mut self.lanes[usize::from(slot)] {
                     lane.sender = run.resume(lane.lane, Some(&lane.sender.position()));
+                    lane.sender.record_again();
                 }
             }
         }

@@ -206,6 +206,11 @@ impl LaneSender {
         Some(progress)
     }
 
+    /// Takes note that what [`progress`](Self::progress) returned last may not have been recorded.
+    pub fn record_again(&mut self) {
+        self.offered = None;
+    }
+
     /// Returns how far the lane is acknowledged: where another owner may resume it.
     pub fn position(&self) -> Progress {
         Progress {

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Message};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext};
 use roaming_events::Sequence;
@@ -21,6 +21,9 @@ const RECORDS_MAX: usize = 80_000;
 const PROGRESS_RECORDS_MAX: usize = 15_000;
 /// Bytes on their way at most; below the client's own bound of 64 MiB.
 const BYTES_MAX: u64 = 48 << 20;
+
+/// How long the report that says why a client is lost may come after those that only say that it is.
+const CAUSE_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Number of an owned lane in this process, so that a delivery report finds it without a search.
 pub type Slot = u16;
@@ -83,14 +86,29 @@ pub struct Delivery {
 /// A record was not delivered, or not taken.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "records were not delivered{}; `roaming-producer topics check` says which settings of a topic refuse them",
-    reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default()
+    "records were not delivered{}; {}",
+    reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default(),
+    remedy(source)
 )]
 pub struct Undelivered {
     /// Why the client is lost, in its own words.
     reason: Option<String>,
     /// What the record's report says.
     source: KafkaError,
+}
+
+/// Returns what to do about a record that was not delivered.
+fn remedy(source: &KafkaError) -> &'static str {
+    use RDKafkaErrorCode as Code;
+    match source.rdkafka_error_code() {
+        Some(Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed) => {
+            "grant this client the right to write there; scripts/kafka-acls has all rights that it needs"
+        }
+        Some(Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::UnknownPartition) => {
+            "`roaming-producer topics check` says which topics or partitions are missing"
+        }
+        _ => "`roaming-producer topics check` says which settings of a topic refuse them",
+    }
 }
 
 /// A client with what is on its way through it.
@@ -233,9 +251,14 @@ impl Outbox {
         failure.map_or(Ok(()), |source| Err(self.undelivered(source)))
     }
 
-    /// The error of a record says only that the client is lost; the client says why.
-    fn undelivered(&self, source: KafkaError) -> Undelivered {
+    /// Finds out why a record was not delivered: the reports of most say only that the client is lost.
+    fn undelivered(&self, mut source: KafkaError) -> Undelivered {
         let reason = self.client.client().fatal_error().map(|(_, reason)| reason);
+        let start = Instant::now();
+        while is_consequence(&source) && start.elapsed() < CAUSE_TIMEOUT {
+            self.client.poll(CAUSE_TIMEOUT / 10);
+            source = self.client.context().lock().failure.take().unwrap_or(source);
+        }
         Undelivered { reason, source }
     }
 
@@ -250,6 +273,12 @@ impl Outbox {
     }
 }
 
+/// Whether an error says that the client is lost, and not why.
+fn is_consequence(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode as Code;
+    matches!(error.rdkafka_error_code(), Some(Code::Fatal | Code::PurgeQueue | Code::PurgeInflight))
+}
+
 /// Collects the delivery reports of one client.
 #[derive(Default)]
 struct Reports {
@@ -259,7 +288,8 @@ struct Reports {
 #[derive(Default)]
 struct Collected {
     delivered: Vec<Delivery>,
-    /// The first failure. What is acknowledged after it does not count: the client is given up.
+    /// The first failure, or a later one that is its cause. What is acknowledged after it does not count: the
+    /// client is given up.
     failure: Option<KafkaError>,
 }
 
@@ -284,17 +314,16 @@ impl ProducerContext for Reports {
 
     fn delivery(&self, result: &DeliveryResult<'_>, tag: usize) {
         let mut collected = self.lock();
-        if collected.failure.is_some() {
-            return;
-        }
-        match result {
-            Ok(message) => collected.delivered.push(Delivery {
+        match (result, &collected.failure) {
+            (Ok(message), None) => collected.delivered.push(Delivery {
                 tag: Tag::from_bits(tag),
                 partition: message.partition().unsigned_abs() as u16,
                 offset: message.offset().unsigned_abs(),
                 bytes: (message.key_len() + message.payload_len()) as u64,
             }),
-            Err((error, _)) => collected.failure = Some(error.clone()),
+            (Ok(_), Some(_)) => {}
+            (Err(_), Some(failure)) if !is_consequence(failure) => {}
+            (Err((error, _)), _) => collected.failure = Some(error.clone()),
         }
     }
 }

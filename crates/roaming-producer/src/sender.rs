@@ -32,6 +32,9 @@ const REST_WAIT: Duration = Duration::from_millis(10);
 /// what was recorded: the next owner repeats the rest.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How long a new client must have lost nothing before it counts as sound: long enough for progress, which
+/// goes to another topic than events, to have been recorded and acknowledged.
+const SOUND_AFTER: Duration = PROGRESS_INTERVAL.saturating_mul(3);
 /// How long the broker may acknowledge nothing of what is on its way before the daemon is not ready.
 const SILENCE_MAX: Duration = Duration::from_secs(10);
 /// How long lanes may wait for consumers that read nothing before the daemon is not ready.
@@ -115,6 +118,8 @@ pub struct Sender {
     is_hindered: bool,
     /// When the broker acknowledged something, or owed nothing, last.
     answered: Instant,
+    /// When a client was given up for the one in use; `None` once that has proved sound.
+    given_up: Option<Instant>,
 }
 
 impl Sender {
@@ -140,6 +145,7 @@ impl Sender {
             unhindered: Instant::now(),
             is_hindered: false,
             answered: Instant::now(),
+            given_up: None,
         })
     }
 
@@ -184,13 +190,19 @@ impl Sender {
     /// Says in `/readyz` whether the broker takes what is sent.
     fn watch_broker(&mut self, acknowledged: usize) {
         let health = &self.parts.health;
-        if acknowledged > 0 {
+        let is_answered = acknowledged > 0 || self.wire.in_flight() == 0;
+        if is_answered
+            && self.wire.progress_in_flight() == 0
+            && self.given_up.is_some_and(|at| at.elapsed() > SOUND_AFTER)
+        {
+            self.given_up = None;
             self.backoff.reset();
             health.release(HEALTH_DELIVERY);
-            health.release(HEALTH_SILENCE);
+            info!("what was not delivered before is delivered");
         }
-        if acknowledged > 0 || self.wire.in_flight() == 0 {
+        if is_answered {
             self.answered = Instant::now();
+            health.release(HEALTH_SILENCE);
         } else if self.answered.elapsed() > SILENCE_MAX {
             let in_flight = self.wire.in_flight();
             health.hold(
@@ -402,6 +414,7 @@ impl Sender {
         self.wire.reopen(&self.parts.settings)?;
         self.fleet.restart();
         std::thread::sleep(pause);
+        self.given_up = Some(Instant::now());
         Ok(())
     }
 }

@@ -56,3 +56,21 @@ async fn a_right_to_see_the_consumers_offsets_that_is_lost_is_what_readiness_nam
     until_ready_is(&daemon, 200, "").await;
     daemon.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_to_write_names_the_right_and_is_taken_back_once_progress_is_taken() {
+    let broker = TestBroker::start().await;
+    broker.load(&["--speed", "1200"]).await.expect("loaded");
+    let daemon = driving(config(&broker)).await;
+    within_deadline("events")(&|| daemon.observer.events_acknowledged() > 100).await;
+    broker.refuse_next();
+    until_ready_is(&daemon, 503, "grant this client the right to write there").await;
+    let before = daemon.observer.events_acknowledged();
+    within_deadline("events again")(&|| daemon.observer.events_acknowledged() > before).await;
+    let (ready, said) = daemon.ask("/readyz").await;
+    assert_eq!(ready, 503, "events alone show nothing of progress: {said}");
+    let progress = metric(&daemon, "roaming_producer_progress_records_total");
+    until_ready_is(&daemon, 200, "").await;
+    assert!(metric(&daemon, "roaming_producer_progress_records_total") > progress);
+    daemon.stop().await;
+}

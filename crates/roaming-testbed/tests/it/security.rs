@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use roaming_testbed::Platform;
@@ -170,7 +170,7 @@ ssl.principal.mapping.rules=RULE:^CN=([^,]+)$/$1/
 #[test]
 fn passwords_and_the_fewest_rights_suffice_and_a_lost_right_comes_back() -> Result<()> {
     let (secure, platform) = Secure::start(By::Password)?;
-    platform.run(|platform| a_run(&secure, platform, Some(lose_a_right)))
+    platform.run(|platform| a_run(&secure, platform, Some(lose_rights)))
 }
 
 #[test]
@@ -191,7 +191,7 @@ fn a_run(secure: &Secure, platform: &Platform, disturb: Option<Disturbance>) -> 
     let mut consumer = secure.command(platform, "roaming-consumer", "roaming-consumer")?;
     let mut consumer =
         platform.daemon("consumer", consumer.args(["run", "--listen", "127.0.0.1:0"]))?;
-    let run = ["scenarios", "load", "--profile", "demo", "--speed", "3000"];
+    let run = ["scenarios", "load", "--profile", "demo", "--speed", "500"];
     secure.operator(platform, &run)?;
     wait_until("some events", LIMIT, || {
         Ok(consumer.metric("roaming_events_processed_total")? > 10_000)
@@ -199,6 +199,7 @@ fn a_run(secure: &Secure, platform: &Platform, disturb: Option<Disturbance>) -> 
     if let Some(disturb) = disturb {
         disturb(platform, &mut producer)?;
     }
+    secure.operator(platform, &["scenarios", "speed", "demo", "max"])?;
     finished(&mut consumer, "demo", LIMIT)?;
     secure.operator(platform, &["scenarios", "status"])?;
     platform.consumer_command(&["verify", "--run", "demo"])?;
@@ -214,8 +215,23 @@ fn a_run(secure: &Secure, platform: &Platform, disturb: Option<Disturbance>) -> 
     wrong_identities(secure, platform)
 }
 
-/// Takes the right to write events away in the middle of a run, and gives it back.
-fn lose_a_right(platform: &Platform, producer: &mut roaming_testbed::Daemon) -> Result<()> {
+/// How long the producer must not call itself ready while it may write events and no progress: longer than it
+/// waits for progress to be lost.
+const UNREADY_FOR: Duration = Duration::from_secs(8);
+
+/// Takes the right to write to a topic away in the middle of a run, and gives it back.
+fn lose_rights(platform: &Platform, producer: &mut roaming_testbed::Daemon) -> Result<()> {
+    for topic in ["roaming.events", "roaming.lanes"] {
+        lose_a_right(platform, producer, topic)?;
+    }
+    Ok(())
+}
+
+fn lose_a_right(
+    platform: &Platform,
+    producer: &mut roaming_testbed::Daemon,
+    topic: &str,
+) -> Result<()> {
     let right = [
         "--force",
         "--allow-principal",
@@ -223,13 +239,20 @@ fn lose_a_right(platform: &Platform, producer: &mut roaming_testbed::Daemon) -> 
         "--operation",
         "Write",
         "--topic",
-        "roaming.events",
+        topic,
     ];
     platform.kafka.tool(ACLS, &[&["--remove"], &right[..]].concat());
     wait_until("a lost right in /readyz", LIMIT, || {
-        Ok(producer.get("/readyz")?.contains("authorization failed"))
+        let said = producer.get("/readyz")?;
+        Ok(said.contains(topic) && said.contains("grant this client the right to write there"))
     })?;
-    println!("| right lost in a run | /readyz | {} |", producer.get("/readyz")?);
+    println!("| right to write {topic} lost in a run | /readyz | {} |", producer.get("/readyz")?);
+    let start = Instant::now();
+    while start.elapsed() < UNREADY_FOR {
+        let said = producer.get("/readyz")?;
+        ensure!(said.contains("grant this client"), "ready without the right: {said}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
     platform.kafka.tool(ACLS, &[&["--add"], &right[..]].concat());
     wait_until("a ready producer", LIMIT, || {
         Ok(producer.get("/readyz")?.contains(r#""reasons":{}"#))
