@@ -16,10 +16,11 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::config::Config;
+use crate::fleet::TopicPartitions;
 use crate::metrics::ProducerMetrics;
 use crate::observer::Observer;
 use crate::sender::{Sender, SenderParts};
-use crate::watch::Committed;
+use crate::watch::{Committed, Watch};
 use crate::{follow, ownership, watch};
 
 /// The part that holds readiness until the topics are found.
@@ -81,11 +82,11 @@ impl App {
             served.clone().cancelled_owned(),
         ));
 
-        if !connect(&config.kafka, &health, &tasks.stop_token()).await? {
+        let Some(partitions) = connect(&config.kafka, &health, &tasks.stop_token()).await? else {
             health.enter(Phase::Stopping);
             served.cancel();
             return Ok(());
-        }
+        };
         let committed = Committed::default();
         let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
         let sender = Sender::try_new(SenderParts {
@@ -93,6 +94,7 @@ impl App {
             unread_bytes_max: config.unread_bytes_max,
             committed: committed.clone(),
             metrics,
+            partitions,
             health: health.clone(),
             observer,
             gate: config.gate,
@@ -100,11 +102,16 @@ impl App {
         })?;
         tasks.spawn_thread("sender", move || sender.run())?;
 
-        let (settings, stop, watch_health) =
-            (config.kafka.clone(), tasks.stop_token(), health.clone());
-        tasks.spawn_thread("consumer offsets", move || {
-            watch::run(&settings, &config.consumer_group, &committed, &watch_health, &stop)
-        })?;
+        let watch = Watch {
+            settings: config.kafka.clone(),
+            group: config.consumer_group,
+            committed,
+            partitions,
+            commands: commands.clone(),
+            health: health.clone(),
+        };
+        let stop = tasks.stop_token();
+        tasks.spawn_thread("watch", move || watch::run(&watch, &stop))?;
 
         let followed =
             follow::run(config.kafka.clone(), commands.clone(), health.clone(), tasks.stop_token());
@@ -133,32 +140,33 @@ impl App {
     }
 }
 
-/// Waits until the broker answers and has the topics; `false` where `stop` came first.
+/// Waits until the broker answers and has the topics; `None` where `stop` came first.
 ///
 /// Daemons, brokers and whoever makes the topics start in any order.
 async fn connect(
     settings: &KafkaSettings,
     health: &Health,
     stop: &CancellationToken,
-) -> Result<bool, ClientError> {
+) -> Result<Option<TopicPartitions>, ClientError> {
     let mut backoff = Backoff::new(PAUSE_FIRST, PAUSE_LONGEST);
     loop {
         let kafka = settings.clone();
-        let look = move || -> Result<(u16, u16), ClientError> {
-            Ok((
-                topics::partitions(&kafka, topics::EVENTS)?,
-                topics::partitions(&kafka, topics::LANES)?,
-            ))
+        let look = move || -> Result<TopicPartitions, ClientError> {
+            Ok(TopicPartitions {
+                events: topics::partitions(&kafka, topics::EVENTS)?,
+                lanes: topics::partitions(&kafka, topics::LANES)?,
+            })
         };
         let looked = tokio::select! {
             looked = tokio::task::spawn_blocking(look) => looked,
-            () = stop.cancelled() => return Ok(false),
+            () = stop.cancelled() => return Ok(None),
         };
         match looked.expect("asking for metadata does not panic") {
-            Ok((events, lanes)) => {
+            Ok(found) => {
+                let TopicPartitions { events, lanes } = found;
                 info!(brokers = settings.bootstrap_servers, events, lanes, "topics found");
                 health.release(HEALTH_PART);
-                return Ok(true);
+                return Ok(Some(found));
             }
             Err(error) if error.is_denial() => return Err(error),
             Err(error) => {
@@ -167,7 +175,7 @@ async fn connect(
                 warn!(error = chain(&error), ?pause, "not started yet, trying again after a pause");
                 tokio::select! {
                     () = tokio::time::sleep(pause) => {}
-                    () = stop.cancelled() => return Ok(false),
+                    () = stop.cancelled() => return Ok(None),
                 }
             }
         }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use roaming_events::{LaneId, RunId, SimDuration, SimTime};
+use roaming_service::topics;
 use roaming_sim::control::{ControlRecord, RunState};
 use roaming_sim::{Simulation, Specification, SpecificationError};
 
@@ -30,10 +31,38 @@ pub struct Fleet {
     /// The partitions of `roaming.lanes` that this process owns, with the progress of lanes that it does
     /// not drive now: because they are finished, or their run is not known yet.
     owned: BTreeMap<u16, PartitionProgress>,
+    /// How many partitions the topics have; `None` where nobody has said so.
+    partitions: Option<TopicPartitions>,
+    /// Runs that this engine cannot simulate, and why.
+    foreign: BTreeMap<String, (ControlRecord, SpecificationError)>,
     /// Runs that were deleted: their progress is to go.
     deleted: BTreeSet<RunId>,
     /// Runs that are not driven, or not whole, and why.
     refused: BTreeMap<String, FleetError>,
+}
+
+/// How many partitions the topics have that scale.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TopicPartitions {
+    /// Those of `roaming.events`.
+    pub events: u16,
+    /// Those of `roaming.lanes`.
+    pub lanes: u16,
+}
+
+impl TopicPartitions {
+    /// Checks that each lane of a run has its partitions.
+    fn check(self, run: &Specification) -> Result<(), FleetError> {
+        for (topic, found, wanted) in [
+            (topics::EVENTS, self.events, run.events_partitions),
+            (topics::LANES, self.lanes, run.lanes_partitions),
+        ] {
+            if found < wanted {
+                return Err(FleetError::Partitions { topic, found, wanted });
+            }
+        }
+        Ok(())
+    }
 }
 
 /// A run as its control record wants it.
@@ -78,6 +107,7 @@ impl Fleet {
     /// [refused](Self::refused), and the others go on.
     pub fn apply(&mut self, name: &str, record: Option<ControlRecord>) {
         self.refused.remove(name);
+        self.foreign.remove(name);
         match record {
             Some(record) if record.state == RunState::Deleted => {
                 self.deleted.insert(record.run);
@@ -112,10 +142,8 @@ impl Fleet {
                 };
                 self.runs.insert(name.to_owned(), run);
             }
-            // It has no end that anybody waits for here.
-            Err(_) if !record.state.is_alive() => {}
             Err(error) => {
-                self.refused.insert(name.to_owned(), error.into());
+                self.foreign.insert(name.to_owned(), (record, error));
             }
         }
     }
@@ -128,6 +156,20 @@ impl Fleet {
     /// Returns the runs that are not driven here, or not whole, and why.
     pub fn refused(&self) -> &BTreeMap<String, FleetError> {
         &self.refused
+    }
+
+    /// Returns the lanes that must be stopped before [`lay_out`](Self::lay_out) is called with the same
+    /// numbers: those of runs that the topics have no room for.
+    pub fn misplaced(&self, partitions: TopicPartitions) -> Vec<Slot> {
+        let misplaced =
+            self.runs.values().filter(|run| partitions.check(run.specification()).is_err());
+        misplaced.flat_map(|run| run.slots.values().copied()).collect()
+    }
+
+    /// Takes note of how many partitions the topics have.
+    pub fn lay_out(&mut self, partitions: TopicPartitions) {
+        self.partitions = Some(partitions);
+        self.take_up();
     }
 
     /// Owns a partition of `roaming.lanes`, whose records say `progress`.
@@ -150,6 +192,7 @@ impl Fleet {
     /// Gives partitions up; their lanes must have been [released](Self::release).
     pub fn disown(&mut self, partitions: &BTreeSet<u16>) {
         self.owned.retain(|partition, _| !partitions.contains(partition));
+        self.take_up();
     }
 
     /// Returns the lanes whose progress stands in one of these partitions.
@@ -208,12 +251,25 @@ impl Fleet {
         self.owned.values().flat_map(BTreeMap::values).copied().chain(driven)
     }
 
-    /// Begins to drive the lanes that are owned, wanted and not driven yet.
+    /// Begins to drive the lanes that are owned, wanted and not driven yet, and refuses runs whose lanes
+    /// it cannot drive.
     fn take_up(&mut self) {
-        self.refused.retain(|_, refusal| !matches!(refusal, FleetError::TooMany));
+        self.refused.retain(|_, refusal| matches!(refusal, FleetError::Record { .. }));
+        for (name, (record, error)) in &self.foreign {
+            if waits(record, &self.owned) {
+                self.refused.insert(name.clone(), error.clone().into());
+            }
+        }
         let mut free = 0;
         for (name, run) in &mut self.runs {
             if !run.record.state.is_alive() {
+                continue;
+            }
+            if let Some(Err(misfit)) = self.partitions.map(|found| found.check(run.specification()))
+            {
+                if waits(&run.record, &self.owned) {
+                    self.refused.insert(name.clone(), misfit);
+                }
                 continue;
             }
             let specification = Arc::clone(&run.record.specification);
@@ -244,6 +300,22 @@ impl Fleet {
             }
         }
     }
+}
+
+/// Whether a run that is not driven has lanes in owned partitions that are not at their end: nobody else
+/// drives those.
+fn waits(record: &ControlRecord, owned: &BTreeMap<u16, PartitionProgress>) -> bool {
+    let Specification { lanes, lanes_partitions, .. } = *record.specification;
+    if !record.state.is_alive() || owned.is_empty() {
+        return false;
+    }
+    if !(1..=LaneId::COUNT_MAX).contains(&lanes) || lanes_partitions == 0 {
+        return true;
+    }
+    LaneId::all(lanes).any(|lane| {
+        let progress = owned.get(&lane.partition(lanes_partitions));
+        progress.is_some_and(|lanes| !lanes.get(&(record.run, lane)).is_some_and(|at| at.ended))
+    })
 }
 
 /// Returns a slot that no lane has. Slots before `from` are taken; it is moved on.
@@ -315,6 +387,18 @@ pub enum FleetError {
         /// Where it breaks.
         source: serde_json::Error,
     },
+    /// A topic has fewer partitions than the run was loaded for.
+    #[error(
+        "topic {topic} has {found} partitions and the run needs {wanted}; add some with kafka-topics.sh --alter --topic {topic} --partitions {wanted}, or delete the run and load it again"
+    )]
+    Partitions {
+        /// The topic.
+        topic: &'static str,
+        /// Its partitions.
+        found: u16,
+        /// The partitions that the run needs.
+        wanted: u16,
+    },
     /// There is no room for more lanes.
     #[error(
         "lanes are left out: {SLOTS_MAX} are driven already; add replicas, or stop or delete other runs"
@@ -324,6 +408,7 @@ pub enum FleetError {
 
 #[cfg(test)]
 mod tests {
+    use roaming_events::Sequence;
     use roaming_sim::control::Speed;
     use roaming_sim::{Profile, STREAM_VERSION};
 
@@ -366,6 +451,61 @@ mod tests {
         assert_eq!(fleet.lanes().count(), (names.len() - 1) * 4096);
         assert_eq!(fleet.forget_deleted().len(), 4096);
         assert!(fleet.forget_deleted().is_empty());
+    }
+
+    #[test]
+    fn a_run_of_another_engine_is_refused_as_long_as_its_lanes_here_wait() {
+        let mut fleet = Fleet::default();
+        let mut record = record("run", 2);
+        let specification = Arc::make_mut(&mut record.specification);
+        (specification.stream_version, specification.lanes_partitions) = (STREAM_VERSION + 1, 2);
+        record.run = record.specification.run_id();
+        let progress = |lane: u16, ended| {
+            let lane = LaneId::try_new(lane).expect("a lane");
+            let (run, acknowledged) = (record.run, Sequence::ZERO);
+            let at = Progress { run, lane, acknowledged, emission_time: SimTime::default(), ended };
+            PartitionProgress::from([((run, lane), at)])
+        };
+        fleet.apply("run", Some(record.clone()));
+        assert!(fleet.refused().is_empty(), "another producer may drive it");
+        fleet.own(1, progress(1, false));
+        let told = fleet.refused()["run"].to_string();
+        assert_eq!(told, "the run cannot be simulated");
+        // The other engine had the partition for a while.
+        fleet.disown(&BTreeSet::from([1]));
+        assert!(fleet.refused().is_empty());
+        fleet.own(1, progress(1, true));
+        assert!(fleet.refused().is_empty(), "its lane here is finished");
+        fleet.own(0, PartitionProgress::new());
+        assert_eq!(fleet.refused().len(), 1);
+        fleet.apply("run", Some(record.delete(1, SimTime::default())));
+        assert!(fleet.refused().is_empty(), "it is gone");
+    }
+
+    #[test]
+    fn a_run_with_more_partitions_than_a_topic_is_refused_until_it_has_them() {
+        let mut fleet = Fleet::default();
+        let mut record = record("run", 4);
+        let specification = Arc::make_mut(&mut record.specification);
+        (specification.events_partitions, specification.lanes_partitions) = (4, 2);
+        fleet.own(0, PartitionProgress::new());
+        fleet.lay_out(TopicPartitions { events: 4, lanes: 2 });
+        fleet.apply("run", Some(record));
+        assert_eq!(fleet.lanes().count(), 2);
+        for (few, says) in [
+            (TopicPartitions { events: 3, lanes: 2 }, "roaming.events has 3 partitions"),
+            (TopicPartitions { events: 4, lanes: 1 }, "roaming.lanes has 1 partitions"),
+        ] {
+            let slots = fleet.misplaced(few);
+            assert_eq!(slots.len(), 2);
+            fleet.release(&slots);
+            fleet.lay_out(few);
+            assert_eq!(fleet.lanes().count(), 0);
+            let told = fleet.refused()["run"].to_string();
+            assert!(told.contains(says), "{told}");
+            fleet.lay_out(TopicPartitions { events: 9, lanes: 9 });
+            assert_eq!((fleet.lanes().count(), fleet.refused().len()), (2, 0));
+        }
     }
 
     #[test]

@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, watch};
 use tracing::{error, info, warn};
 
 use crate::clock::wall_unix_ms;
-use crate::fleet::{Fleet, PartitionProgress};
+use crate::fleet::{Fleet, PartitionProgress, TopicPartitions};
 use crate::metrics::ProducerMetrics;
 use crate::observer::Observer;
 use crate::outbox::Slot;
@@ -45,6 +45,8 @@ const UNREAD_ADVICE: &str = "lanes wait for consumers: as many bytes stand unrea
 const HEALTH_CONSUMERS: &str = "consumers";
 /// The part that holds readiness while records are not delivered.
 const HEALTH_DELIVERY: &str = "delivery";
+/// The part that holds readiness while runs are refused.
+const HEALTH_RUNS: &str = "runs";
 /// The part that holds readiness while the broker says nothing.
 const HEALTH_SILENCE: &str = "broker";
 
@@ -65,6 +67,8 @@ pub enum Command {
         /// Where it breaks.
         error: serde_json::Error,
     },
+    /// The topics have another number of partitions.
+    Partitions(TopicPartitions),
     /// A partition of `roaming.lanes` was assigned and read to its end.
     Owned {
         /// The partition.
@@ -91,6 +95,8 @@ pub struct SenderParts {
     pub committed: Committed,
     /// Where it counts.
     pub metrics: ProducerMetrics,
+    /// How many partitions the topics have.
+    pub partitions: TopicPartitions,
     /// Where it says what keeps it from sending.
     pub health: Health,
     /// Where it shows how far lanes are.
@@ -134,9 +140,11 @@ impl Sender {
             parts.committed.clone(),
             parts.metrics.clone(),
         )?;
+        let mut fleet = Fleet::default();
+        fleet.lay_out(parts.partitions);
         Ok(Self {
             parts,
-            fleet: Fleet::default(),
+            fleet,
             wire,
             backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(2)),
             refused: BTreeMap::new(),
@@ -324,6 +332,12 @@ impl Sender {
                 self.fleet.apply(&name, record.map(|record| *record));
             }
             Command::Unreadable { name, error } => self.fleet.refuse(name, error),
+            Command::Partitions(partitions) => {
+                info!(partitions.events, partitions.lanes, "topics have other partitions");
+                let slots = self.fleet.misplaced(partitions);
+                self.give_up(&slots)?;
+                self.fleet.lay_out(partitions);
+            }
             Command::Owned { partition, progress } => {
                 info!(partition, lanes_with_progress = progress.len(), "partition of lanes owned");
                 self.fleet.own(partition, progress);
@@ -351,7 +365,7 @@ impl Sender {
         Ok(())
     }
 
-    /// Keeps visible what is not driven here: says it once, and counts it.
+    /// Keeps visible what is not driven here: says it once and in `/readyz`, and counts it.
     fn note_refusals(&mut self) {
         let refused = self.fleet.refused();
         let told: BTreeMap<String, String> =
@@ -363,6 +377,17 @@ impl Sender {
         }
         for run in self.refused.keys().filter(|run| !told.contains_key(*run)) {
             info!(run, "run not refused any more");
+        }
+        if told != self.refused {
+            let reasons: Vec<_> = told
+                .iter()
+                .map(|(run, reason)| format!("run `{run}` is refused: {reason}"))
+                .collect();
+            if reasons.is_empty() {
+                self.parts.health.release(HEALTH_RUNS);
+            } else {
+                self.parts.health.hold(HEALTH_RUNS, reasons.join("; "));
+            }
         }
         self.refused = told;
         self.parts.metrics.runs_refused.set(i64::try_from(self.refused.len()).unwrap_or(i64::MAX));

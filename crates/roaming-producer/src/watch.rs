@@ -1,9 +1,9 @@
-//! Watches how far the consumers are, for the flow control.
+//! Watches how far the consumers are, for the flow control, and how many partitions the topics have.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaResult;
@@ -12,8 +12,12 @@ use roaming_service::health::Health;
 use roaming_service::kafka::{ClientError, KafkaSettings, LogContext};
 use roaming_service::telemetry::chain;
 use roaming_service::topics;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
+
+use crate::fleet::TopicPartitions;
+use crate::sender::Command;
 
 /// How often the consumers' offsets are asked for while something is unread.
 const BUSY_INTERVAL: Duration = Duration::from_millis(20);
@@ -21,8 +25,12 @@ const BUSY_INTERVAL: Duration = Duration::from_millis(20);
 const IDLE_INTERVAL: Duration = Duration::from_millis(200);
 /// How long one question may take.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often the topics are looked at.
+const LOOK_INTERVAL: Duration = Duration::from_secs(5);
+/// The part that holds readiness while a topic is missing.
+const HEALTH_TOPICS: &str = "topics";
 /// The part that holds readiness while the consumers' offsets are not known.
-const HEALTH_PART: &str = "offsets";
+const HEALTH_OFFSETS: &str = "offsets";
 
 /// The offsets that the consumers committed; clones share them.
 #[derive(Clone, Default)]
@@ -64,28 +72,45 @@ impl Committed {
     }
 }
 
-/// Keeps `committed` up to date until `stop`; has a thread of its own.
+/// What the watch is made of.
+pub struct Watch {
+    /// Where to look.
+    pub settings: KafkaSettings,
+    /// The group of the consumers.
+    pub group: String,
+    /// Where it shows how far they are.
+    pub committed: Committed,
+    /// How many partitions the topics had before.
+    pub partitions: TopicPartitions,
+    /// Where it tells of other numbers.
+    pub commands: mpsc::Sender<Command>,
+    /// Where it says what it cannot see.
+    pub health: Health,
+}
+
+/// Keeps `committed` up to date, and tells of topics with other partitions, until `stop`; has a thread of
+/// its own.
 ///
 /// # Errors
 /// Fails where the client library refuses the settings. A broker that is away is waited for.
-pub fn run(
-    settings: &KafkaSettings,
-    group: &str,
-    committed: &Committed,
-    health: &Health,
-    stop: &CancellationToken,
-) -> Result<(), ClientError> {
+pub fn run(watch: &Watch, stop: &CancellationToken) -> Result<(), ClientError> {
+    let Watch { settings, group, committed, health, .. } = watch;
     // It has the group's name but does not join: it only asks the coordinator.
     let client: BaseConsumer<LogContext> = settings
         .consumer(group)
         .create_with_context(LogContext::default())
         .map_err(|source| settings.explain("create a client", source))?;
+    let (mut partitions, mut looked) = (watch.partitions, Instant::now());
     while !stop.is_cancelled() {
-        match ask(&client, committed) {
+        if looked.elapsed() > LOOK_INTERVAL {
+            looked = Instant::now();
+            watch.look(&client, &mut partitions);
+        }
+        match ask(&client, committed, partitions.events) {
             Ok(()) => {
                 if committed.unknown.swap(false, Ordering::Relaxed) {
                     info!(group, "offsets of the consumers are known again");
-                    health.release(HEALTH_PART);
+                    health.release(HEALTH_OFFSETS);
                 }
             }
             Err(error) => {
@@ -93,7 +118,7 @@ pub fn run(
                 if !committed.unknown.swap(true, Ordering::Relaxed) {
                     warn!(group, error = chain(&error), "offsets of the consumers are not known");
                 }
-                health.hold(HEALTH_PART, chain(&error));
+                health.hold(HEALTH_OFFSETS, chain(&error));
             }
         }
         let busy = committed.busy.load(Ordering::Relaxed);
@@ -103,9 +128,42 @@ pub fn run(
     Ok(())
 }
 
-fn ask(client: &BaseConsumer<LogContext>, committed: &Committed) -> KafkaResult<()> {
+impl Watch {
+    /// Looks at the topics. What keeps it from that is said by those who send and follow.
+    fn look(&self, client: &BaseConsumer<LogContext>, last: &mut TopicPartitions) {
+        let count = |topic| {
+            let metadata = client
+                .fetch_metadata(Some(topic), ANSWER_TIMEOUT)
+                .map_err(|source| self.settings.explain("read metadata", source))?;
+            topics::partitions_in(&self.settings, &metadata, topic)
+        };
+        let found = count(topics::EVENTS)
+            .and_then(|events| Ok(TopicPartitions { events, lanes: count(topics::LANES)? }));
+        match found {
+            Ok(found) => {
+                self.health.release(HEALTH_TOPICS);
+                if found != *last {
+                    *last = found;
+                    // It fails only where the sender is gone, and then the process ends.
+                    let _ = self.commands.blocking_send(Command::Partitions(found));
+                }
+            }
+            Err(error @ ClientError::UnknownTopic { .. }) => {
+                self.health.hold(HEALTH_TOPICS, chain(&error));
+            }
+            Err(_) => {}
+        }
+    }
+}
+
+/// Asks for the offsets of those partitions that there are.
+fn ask(
+    client: &BaseConsumer<LogContext>,
+    committed: &Committed,
+    partitions: u16,
+) -> KafkaResult<()> {
     let mut wanted = TopicPartitionList::new();
-    for &partition in committed.lock().keys() {
+    for &partition in committed.lock().keys().filter(|&&partition| partition < partitions) {
         wanted.add_partition(topics::EVENTS, i32::from(partition));
     }
     if wanted.count() == 0 {

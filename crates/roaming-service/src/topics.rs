@@ -92,7 +92,18 @@ pub trait TopicAdmin {
 /// Fails where the topic does not exist, or no broker answers, or it does not let this client in. Blocks for
 /// at most [`REACH_TIMEOUT`].
 pub fn partitions(settings: &KafkaSettings, topic: &str) -> Result<u16, ClientError> {
-    let metadata = metadata(settings, Some(topic))?;
+    partitions_in(settings, &metadata(settings, Some(topic))?, topic)
+}
+
+/// Returns how many partitions a topic has, as the broker said.
+///
+/// # Errors
+/// Fails where the topic does not exist, or this client may not know of it.
+pub fn partitions_in(
+    settings: &KafkaSettings,
+    metadata: &Metadata,
+    topic: &str,
+) -> Result<u16, ClientError> {
     let found = metadata.topics().iter().find(|found| found.name() == topic);
     match found {
         Some(found) if found.error().is_none() && !found.partitions().is_empty() => {

@@ -6,11 +6,12 @@ use roaming_events::SimDuration;
 use roaming_producer::Config;
 use roaming_producer::fleet::WINDOW;
 use roaming_service::Exit;
+use roaming_sim::STREAM_VERSION;
 use roaming_sim::control::RunState;
 
 use crate::broker::{DEADLINE, LANES, TestBroker, within_deadline};
 use crate::commands::{PRODUCER, check, run};
-use crate::daemon::{Daemon, commit_all, config, metric};
+use crate::daemon::{Daemon, commit_all, config, metric, until_ready_is};
 
 const ONE: SimDuration = SimDuration::from_ms(1);
 
@@ -231,8 +232,16 @@ async fn a_run_of_another_engine_is_refused_and_the_others_go_on() {
     let daemon = Daemon::start(config(&broker)).await;
     daemon.finish(run).await;
     assert_eq!(metric(&daemon, "roaming_producer_runs_refused"), 2);
-    let (ready, said) = daemon.ask("/readyz").await;
-    assert_eq!(ready, 200, "{said}");
+    until_ready_is(&daemon, 503, "run `stranger` is refused: the control record cannot").await;
+    let versions = format!(
+        "run `foreign` is refused: the run cannot be simulated: the run has stream version {}, this engine makes version {STREAM_VERSION}; run it with the release that loaded it",
+        STREAM_VERSION + 1
+    );
+    until_ready_is(&daemon, 503, &versions).await;
+    // Half of its lanes wait at another producer, which says so too.
+    let other = Daemon::start(config(&broker)).await;
+    until_ready_is(&other, 503, &versions).await;
+    other.stop().await;
     scenarios(&broker, &["status"], Exit::Done, "producers of this release make version");
     scenarios(&broker, &["status"], Exit::Done, "stranger: its control record cannot be read");
     scenarios(&broker, &["pause", "stranger"], Exit::Failed, "may be of another release");
@@ -245,6 +254,29 @@ async fn a_run_of_another_engine_is_refused_and_the_others_go_on() {
         metric(&daemon, "roaming_producer_runs_refused") == 1
     })
     .await;
-    assert_eq!(broker.record("foreign").await.state, RunState::Deleted);
+    let deleted = broker.record("foreign").await;
+    assert_eq!(deleted.state, RunState::Deleted);
+    let (_, said) = daemon.ask("/readyz").await;
+    assert!(said.contains("run `stranger`") && !said.contains("run `foreign`"), "{said}");
+    broker.write_record("stranger", &serde_json::to_vec(&deleted).expect("JSON")).await;
+    until_ready_is(&daemon, 200, "").await;
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_of_more_partitions_than_the_topic_has_is_refused_by_name() {
+    let broker = TestBroker::start().await;
+    broker.load(&["--speed", "max"]).await.expect("loaded");
+    let mut record = broker.record("small").await;
+    std::sync::Arc::make_mut(&mut record.specification).events_partitions += 4;
+    record.run = record.specification.run_id();
+    broker.write_record("small", &serde_json::to_vec(&record).expect("JSON")).await;
+    let daemon = Daemon::start(config(&broker)).await;
+    let says =
+        "run `small` is refused: topic roaming.events has 4 partitions and the run needs 8; add";
+    until_ready_is(&daemon, 503, says).await;
+    assert_eq!(broker.log().await.events(), 0);
+    scenarios(&broker, &["delete", "small"], Exit::Done, "is deleted");
+    until_ready_is(&daemon, 200, "").await;
     daemon.stop().await;
 }

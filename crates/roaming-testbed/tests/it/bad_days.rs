@@ -109,6 +109,27 @@ fn a_topic_that_takes_only_small_batches_holds_the_run_and_is_named() -> Result<
 }
 
 #[test]
+fn a_topic_made_anew_with_fewer_partitions_holds_the_run_and_names_it() -> Result<()> {
+    on_a_platform(|platform| {
+        let mut producer = platform.producer("producer")?;
+        platform.producer_command(&["scenarios", "load", "--profile", "demo", "--speed", "600"])?;
+        let sent = "roaming_producer_events_acknowledged_total";
+        wait_until("some events", LIMIT, || Ok(producer.metric(sent)? > 1000))?;
+        let kafka = &platform.kafka;
+        kafka.tool(TOPICS, &["--delete", "--topic", "roaming.events"]);
+        says(&mut producer, "topic roaming.events does not exist")?;
+        let events = ["--topic", "roaming.events", "--partitions"];
+        kafka.tool(TOPICS, &[&["--create"], &events[..], &["4"]].concat());
+        says(
+            &mut producer,
+            "run `demo` is refused: topic roaming.events has 4 partitions and the run needs 8",
+        )?;
+        kafka.tool(TOPICS, &[&["--alter"], &events[..], &["8"]].concat());
+        is_ready(&mut producer)
+    })
+}
+
+#[test]
 fn what_retention_removed_is_told_exactly_and_another_log_is_refused() -> Result<()> {
     on_a_platform(|platform| {
         let mut producer = platform.producer("producer")?;
