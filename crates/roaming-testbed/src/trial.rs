@@ -13,6 +13,8 @@ use crate::{Daemon, Platform, observed, ownership};
 
 /// Lanes of the run.
 const LANES: usize = 64;
+/// Lanes of the run on each partition: a lane is on the one of its number, modulo the partitions.
+const LANES_PER_PARTITION: usize = LANES / 8;
 /// How long a run may take, deaths included.
 const RUN_LIMIT: Duration = Duration::from_mins(4);
 /// How long the replicas may take to share the partitions.
@@ -58,6 +60,8 @@ pub struct Trial {
 pub struct Takeover {
     /// Partitions that it owned at its death.
     pub partitions: usize,
+    /// Lanes that it had finished then, of eight on each partition.
+    pub lanes_finished: u64,
     /// Assignments, none of them empty, to the survivor and to what came back, after the death.
     pub assignments: usize,
 }
@@ -161,6 +165,8 @@ struct Death {
     permille: u64,
     /// Partitions that it owned.
     owned: BTreeSet<u16>,
+    /// Lanes that it had finished.
+    lanes_finished: u64,
     /// How often the survivor had been given partitions.
     survivor_assignments: usize,
 }
@@ -203,33 +209,46 @@ impl Pair {
         if permille < self.wanted_permille {
             return Ok(None);
         }
-        ensure!(
-            permille <= LATEST_PERMILLE && lanes_finished < LANES as u64 / 2,
-            "the run was at {permille} of 1000 and {lanes_finished} lanes were finished before it could be disturbed at {}",
-            self.wanted_permille
-        );
         self.mortal.kill()?;
         let owned = ownership::owned(&[&self.mortal, &self.survivor])?.swap_remove(0);
+        let lanes = owned.len() * LANES_PER_PARTITION;
+        ensure!(
+            permille <= LATEST_PERMILLE && lanes_finished < lanes as u64,
+            "the run was at {permille} of 1000 and {lanes_finished} of the {lanes} lanes were finished when it was disturbed; wanted was {}",
+            self.wanted_permille
+        );
         let survivor_assignments = ownership::assignments(&self.survivor)?.len();
-        Ok(Some(Death { at: Instant::now(), permille, owned, survivor_assignments }))
+        Ok(Some(Death {
+            at: Instant::now(),
+            permille,
+            owned,
+            lanes_finished,
+            survivor_assignments,
+        }))
     }
 
     fn killed_permille(&self) -> Result<u64> {
         Ok(self.death.as_ref().context("it was not killed")?.permille)
     }
 
-    /// Waits until all that the one owned at its death is owned by others.
+    /// Waits until all that the one owned at its death is owned by others, what came back among them.
     fn takeover(&self) -> Result<Takeover> {
         let death = self.death.as_ref().context("it was not killed")?;
         let returned = self.returned.as_ref().context("it did not come back")?;
         let replicas = [&self.survivor, returned, &self.mortal];
-        wait_until("the partitions of what was killed taken over", SHARE_LIMIT, || {
-            Ok(ownership::owned(&replicas)?[2].is_empty())
-        })?;
+        wait_until(
+            "the partitions of what was killed with others, and some with what came back",
+            SHARE_LIMIT,
+            || {
+                let owned = ownership::owned(&replicas)?;
+                Ok(owned[2].is_empty() && !owned[1].is_empty())
+            },
+        )?;
         let assignments = ownership::assignments(&self.survivor)?.len()
             - death.survivor_assignments
             + ownership::assignments(returned)?.len();
-        Ok(Takeover { partitions: death.owned.len(), assignments })
+        let partitions = death.owned.len();
+        Ok(Takeover { partitions, lanes_finished: death.lanes_finished, assignments })
     }
 }
 
