@@ -120,16 +120,23 @@ impl Platform {
         Ok(command)
     }
 
+    /// Returns how many records of a run repeat another one that is on the topic by now.
+    ///
+    /// # Errors
+    /// Fails where the topic cannot be read, or a repetition differs from what it repeats.
+    pub fn repeated(&self, run: &[&str]) -> Result<u64> {
+        let lanes = self.lanes_folder()?;
+        Ok(self.read_topic(run, lanes.path())?.duplicates)
+    }
+
     /// Reads the events of a run from the topic and compares them, octet for octet, with what
     /// `roaming-producer generate` prints for the same arguments.
     ///
     /// # Errors
     /// Fails where they differ.
     pub fn compare_with_generated(&self, run: &[&str]) -> Result<TopicEvents> {
-        let first = self.generated_key_prefix(run)?;
-        let lanes = TempDir::new_in(self.folder()).context("no folder for lanes")?;
-        let kcat = ["-b".to_owned(), self.kafka.bootstrap_servers()];
-        let events = topic::read(&kcat, &first, lanes.path())?;
+        let lanes = self.lanes_folder()?;
+        let events = self.read_topic(run, lanes.path())?;
         let mut generate = self
             .command("roaming-producer")?
             .arg("generate")
@@ -142,6 +149,16 @@ impl Platform {
         let status = generate.wait()?;
         ensure!(status.success(), "generate ended with {status}");
         Ok(events)
+    }
+
+    fn lanes_folder(&self) -> Result<TempDir> {
+        TempDir::new_in(self.folder()).context("no folder for lanes")
+    }
+
+    fn read_topic(&self, run: &[&str], lanes: &Path) -> Result<TopicEvents> {
+        let first = self.generated_key_prefix(run)?;
+        let kcat = ["-b".to_owned(), self.kafka.bootstrap_servers()];
+        topic::read(&kcat, &first, lanes)
     }
 
     /// What the ids of a run's events begin with.
