@@ -13,8 +13,18 @@ use roaming_testbed::wait::wait_until;
 use tempfile::TempDir;
 
 const LIMIT: Duration = Duration::from_mins(2);
-const CLIENTS: [&str; 5] =
-    ["roaming-producer", "roaming-consumer", "roaming-operator", "roaming-reader", "admin"];
+/// Nobody granted anything to the last one.
+const CLIENTS: [&str; 6] = [
+    "roaming-producer",
+    "roaming-consumer",
+    "roaming-operator",
+    "roaming-reader",
+    "admin",
+    "passer-by",
+];
+/// Status of what failed, and of what was started with settings that cannot work.
+const FAILED: i32 = 1;
+const USAGE: i32 = 64;
 const ACLS: &str = "org.apache.kafka.tools.AclCommand";
 
 /// How clients show who they are.
@@ -260,12 +270,13 @@ fn lose_a_right(
     Ok(())
 }
 
-/// Each is refused, within seconds, and told why.
+/// Each is refused, within seconds, and told why in the words of who found out: the library, or the service.
 fn wrong_identities(secure: &Secure, platform: &Platform) -> Result<()> {
+    let daemon = ["run", "--listen", "127.0.0.1:0"];
     let kafka = |what: &str, says: &str, change: &dyn Fn(&mut Command)| -> Result<()> {
         let mut command = secure.command(platform, "roaming-producer", "roaming-producer")?;
         change(&mut command);
-        refused(what, says, command.args(["run", "--listen", "127.0.0.1:0"]))
+        refused(platform, what, FAILED, says, command.args(daemon))
     };
     let localhost = platform.kafka.bootstrap_servers().replace("127.0.0.1", "localhost");
     kafka("broker of another authority", "certificate verify failed", &|command| {
@@ -281,12 +292,16 @@ fn wrong_identities(secure: &Secure, platform: &Platform) -> Result<()> {
             })?;
             let mut reader = secure.command(platform, "load-scenarios", "roaming-reader")?;
             let load = ["--profile", "demo", "--name", "theirs"];
-            refused("missing right", "does not allow this client", reader.args(load))?;
+            let says = "Cluster authorization failed";
+            refused(platform, "missing right", FAILED, says, reader.args(load))?;
         }
         By::Certificate => {
-            for wrong in ["stranger", "expired"] {
-                let what = format!("client's certificate: {wrong}");
-                kafka(&what, "certificate", &|command| {
+            // A certificate of an authority that the broker does not name is not even shown to it.
+            for (wrong, says) in [
+                ("stranger", "alert certificate required"),
+                ("expired", "alert certificate unknown"),
+            ] {
+                kafka(&format!("certificate {wrong}"), says, &|command| {
                     command
                         .env("ROAMING_KAFKA_CERTIFICATE", secure.file(&format!("{wrong}.pem")))
                         .env("ROAMING_KAFKA_KEY", secure.file(&format!("{wrong}.key")));
@@ -294,24 +309,25 @@ fn wrong_identities(secure: &Secure, platform: &Platform) -> Result<()> {
             }
         }
     }
+    // Who he is, is beyond doubt; but nobody granted him anything.
+    for program in ["roaming-producer", "roaming-consumer"] {
+        let what = format!("{program} of a name without rights");
+        let mut command = secure.command(platform, program, "passer-by")?;
+        refused(platform, &what, FAILED, "Topic authorization failed", command.args(daemon))?;
+    }
     let store = |what: &str, says: &str, dsn: String| -> Result<()> {
         let mut command = secure.command(platform, "roaming-consumer", "roaming-consumer")?;
-        command.env("POSTGRES_DSN", dsn).args(["run", "--listen", "127.0.0.1:0"]);
-        refused(what, says, &mut command)
+        refused(platform, what, USAGE, says, command.env("POSTGRES_DSN", dsn).args(daemon))
     };
     store(
         "database of another authority",
-        "certificate",
+        "unable to get local issuer certificate",
         secure.dsn("roaming:writer-secret", "other-ca.pem"),
     )?;
-    store("wrong database password", "password", secure.dsn("roaming:guessed", "ca.pem"))?;
+    store("wrong database password", "SQLSTATE 28P01", secure.dsn("roaming:guessed", "ca.pem"))?;
     // A database that takes no writes may take some later, as after a failover: the consumer waits.
     let mut reader = secure.command(platform, "roaming-consumer", "roaming-consumer")?;
-    reader.env("POSTGRES_DSN", secure.dsn("roaming_reader:reader-secret", "ca.pem")).args([
-        "run",
-        "--listen",
-        "127.0.0.1:0",
-    ]);
+    reader.env("POSTGRES_DSN", secure.dsn("roaming_reader:reader-secret", "ca.pem")).args(daemon);
     let mut reader = platform.daemon("reader", &reader)?;
     wait_until("a refused role in /readyz", LIMIT, || {
         Ok(reader.get("/readyz")?.contains("PostgreSQL takes no writes"))
@@ -320,20 +336,21 @@ fn wrong_identities(secure: &Secure, platform: &Platform) -> Result<()> {
     Ok(())
 }
 
-/// Runs a program that must end by itself, not well, and say why.
-fn refused(what: &str, says: &str, command: &mut Command) -> Result<()> {
-    let limited = Command::new("timeout")
-        .args(["--signal", "KILL", "60"])
-        .arg(command.get_program())
-        .args(command.get_args())
-        .envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))))
-        .current_dir(command.get_current_dir().context("a folder")?)
-        .output()?;
-    let said = String::from_utf8(limited.stdout)? + &String::from_utf8(limited.stderr)?;
+/// Runs a program that must end by itself, with `status`, and say why.
+fn refused(
+    platform: &Platform,
+    what: &str,
+    status: i32,
+    says: &str,
+    command: &Command,
+) -> Result<()> {
+    let mut program = platform.daemon(what, command)?;
+    let ended = program.ended(LIMIT)?;
+    let said = program.log()?;
     let last = said.lines().last().unwrap_or_default();
     let message = last.split("\"error\":\"").last().unwrap_or(last);
-    println!("| {what} | status {} | {message} |", limited.status.code().unwrap_or_default());
-    ensure!(limited.status.code().is_some_and(|code| code == 1 || code == 64), "{what}: {last}");
+    println!("| {what} | {ended} | {message} |");
+    ensure!(ended.code() == Some(status), "{what}: {ended}, not {status}: {last}");
     ensure!(message.contains(says), "{what}: `{says}` is not in {last}");
     ensure!(!said.contains("guessed"), "{what}: the password is shown: {said}");
     Ok(())
