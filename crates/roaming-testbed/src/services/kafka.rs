@@ -5,8 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tempfile::TempDir;
-
+use super::folder::Folder;
 use super::process::{Server, run, script};
 
 /// How long a node may take to end.
@@ -44,7 +43,7 @@ pub struct Kafka {
     nodes: Vec<Node>,
     bootstrap_servers: String,
     // Dropped last: the nodes write into it.
-    folder: TempDir,
+    folder: Folder,
 }
 
 /// One node of a cluster.
@@ -58,7 +57,7 @@ impl Kafka {
     /// Starts a cluster and waits until every node serves.
     #[track_caller]
     pub fn start(options: &KafkaOptions) -> Self {
-        let folder = TempDir::with_prefix("roaming-kafka-").expect("a folder");
+        let folder = Folder::create("roaming-kafka-");
         let dir = folder.path();
         let properties = dir.join("further.properties");
         fs::write(&properties, &options.properties).expect("the properties can be written");

@@ -7,8 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use tempfile::TempDir;
-
+use super::folder::Folder;
 use super::process::{Server, run, script};
 
 /// How long the server may take to end.
@@ -31,12 +30,12 @@ pub struct Postgres {
     port: u16,
     databases: AtomicU32,
     // Dropped last: the server writes into it.
-    folder: TempDir,
+    folder: Folder,
 }
 
 impl Postgres {
     /// Returns the server that all tests of this process share, each with databases of its own. It is
-    /// stopped when the process ends.
+    /// gone when the process ends.
     #[track_caller]
     pub fn shared() -> &'static Self {
         static SHARED: OnceLock<Postgres> = OnceLock::new();
@@ -46,7 +45,7 @@ impl Postgres {
     /// Starts a server and waits until it serves.
     #[track_caller]
     pub fn start(options: &PostgresOptions) -> Self {
-        let folder = TempDir::with_prefix("roaming-postgres-").expect("a folder");
+        let folder = Folder::create("roaming-postgres-");
         let dir = folder.path();
         let settings = dir.join("further.conf");
         fs::write(&settings, &options.settings).expect("the settings can be written");

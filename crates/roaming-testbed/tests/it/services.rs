@@ -57,24 +57,49 @@ fn a_database_outlives_a_restart_of_its_server() {
 }
 
 #[test]
-fn nothing_is_left_of_what_hung_on_a_process_that_was_killed() -> Result<()> {
-    let folder = tempfile::TempDir::with_prefix("roaming-postgres-")?;
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../scripts/services");
-    let prepared = Command::new(script).arg("postgres").arg(folder.path()).status()?;
-    ensure!(prepared.success(), "not prepared");
-    // The shell holds the pipe, as a test process would.
-    let holder = format!("sleep 1000 | {script} postgres-server {}", folder.path().display());
-    let mut holder =
-        Command::new("setsid").args(["sh", "-c", &holder]).stdin(Stdio::null()).spawn()?;
-    let started = || Ok(processes_that_mention(folder.path())? > 2);
-    wait_until("the server", Duration::from_secs(30), started)?;
-    let sleeper =
-        Command::new("pkill").args(["-KILL", "-s", &holder.id().to_string(), "sleep"]).status()?;
-    ensure!(sleeper.success(), "the holder of the pipe is not there");
-    wait_until("its end", Duration::from_secs(10), || {
-        Ok(processes_that_mention(folder.path())? == 0)
-    })?;
-    holder.wait()?;
+fn nothing_is_left_of_the_services_of_a_process_that_ends() -> Result<()> {
+    for is_killed in [false, true] {
+        let folder = tempfile::TempDir::new()?;
+        // PostgreSQL's user must reach its folder below this one.
+        let mode = Command::new("chmod").arg("711").arg(folder.path()).status()?;
+        ensure!(mode.success(), "chmod: {mode}");
+        let mut holder = Command::new(std::env::current_exe()?)
+            .args(["--exact", "services::a_process_with_services", "--ignored"])
+            .env("TMPDIR", folder.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()?;
+        wait_until("the services", Duration::from_mins(1), || {
+            Ok(folder.path().join(SERVE).exists())
+        })?;
+        ensure!(processes_that_mention(folder.path())? > 2, "there are no servers");
+        if is_killed {
+            holder.kill()?;
+        } else {
+            drop(holder.stdin.take());
+        }
+        holder.wait()?;
+        std::fs::remove_file(folder.path().join(SERVE))?;
+        wait_until("the end of all", Duration::from_secs(10), || {
+            let is_empty = std::fs::read_dir(folder.path())?.next().is_none();
+            Ok(is_empty && processes_that_mention(folder.path())? == 0)
+        })
+        .with_context(|| format!("is_killed: {is_killed}"))?;
+    }
+    Ok(())
+}
+
+/// File that says that the services of another process serve.
+const SERVE: &str = "serve";
+
+#[test]
+#[ignore = "another test starts it as a process of its own, and ends it"]
+fn a_process_with_services() -> Result<()> {
+    let _kafka = Kafka::start(&KafkaOptions::default());
+    // It is in a static, which nothing drops.
+    Postgres::shared();
+    std::fs::write(std::env::temp_dir().join(SERVE), "")?;
+    std::io::copy(&mut std::io::stdin(), &mut std::io::sink())?;
     Ok(())
 }
 
