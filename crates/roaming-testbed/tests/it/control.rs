@@ -42,7 +42,9 @@ fn controlled(platform: &Platform) -> Result<()> {
     })?;
     for name in ["stopped", "deleted"] {
         let balance = platform.consumer_command(&["verify", "--run", name])?;
-        ensure!(balance.contains("stopped at") || balance.contains("balance holds"), "{balance}");
+        for says in ["stopped at", "the balance holds up to where the run stopped"] {
+            ensure!(balance.contains(says), "{name}: `{says}` is not in {balance}");
+        }
     }
     let refused = |name: &str| -> Result<String> {
         let arguments = ["scenarios", "load", "--profile", "demo", "--name", name];
