@@ -43,7 +43,7 @@ KAFKA_JVM ?= -Xms1g -Xmx1g -server -XX:+UseG1GC -XX:MaxGCPauseMillis=20 -XX:Init
 
 bench: ## Measure the engine, then both daemons on Kafka and PostgreSQL against bare clients
 	@scripts/setup build test
-	cargo bench --locked --package roaming-sim -- $(ARGS)
+	cargo bench --locked --package roaming-sim
 	KAFKA_JVM="$(KAFKA_JVM)" cargo bench --locked --package roaming-testbed --bench platform
 
 clean: ## Remove everything that was built, the tools too

@@ -31,8 +31,8 @@ pub struct LogToken(Uuid);
 impl LogToken {
     /// Makes a token that no other log has.
     pub fn generate() -> Self {
-        // Each `RandomState` is keyed from the operating system's randomness, which is all that a
-        // token needs; it is no secret.
+        // The first `RandomState` of a thread is keyed from the operating system's randomness, and each
+        // further one differs from it. A token needs no more; it is no secret.
         let [high, low] = [(); 2].map(|()| RandomState::new().hash_one(std::process::id()));
         let bits = u128::from(high) << 64 | u128::from(low);
         Self(uuid::Builder::from_random_bytes(bits.to_be_bytes()).into_uuid())

@@ -10,16 +10,12 @@ use crate::Daemon;
 pub struct Observed {
     /// Its name.
     pub name: String,
-    /// What is the case: `waiting`, `running`, `paused`, `stopped` or `finished`.
-    pub phase: String,
     /// Events counted.
     pub events: u64,
     /// Numbered records that had been counted before.
     pub duplicates: u64,
     /// Lanes that are finished.
     pub lanes_finished: usize,
-    /// The share of its simulated time up to which everything is counted, 0 to 1.
-    pub progress: f64,
 }
 
 #[derive(Deserialize)]

@@ -3,7 +3,8 @@
 use roaming_testbed::trial;
 
 #[test]
-fn a_killed_producer_and_a_killed_consumer_lose_and_repeat_nothing() -> anyhow::Result<()> {
+fn a_killed_producer_and_a_killed_consumer_lose_nothing_and_count_nothing_twice()
+-> anyhow::Result<()> {
     let trial = trial::run(1)?;
     println!("{trial:?}");
     Ok(())
