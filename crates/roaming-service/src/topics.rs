@@ -163,6 +163,18 @@ pub enum TopicError {
         /// The partitions that it must have.
         wanted: u16,
     },
+    /// A topic's data is on fewer brokers than could hold it.
+    #[error(
+        "topic {topic} has {found} replicas and must have {wanted}; give it more with kafka-reassign-partitions.sh --execute --reassignment-json-file …"
+    )]
+    Replicas {
+        /// The topic.
+        topic: &'static str,
+        /// Its replicas.
+        found: usize,
+        /// The replicas that the cluster can hold, up to three.
+        wanted: usize,
+    },
     /// A topic has a setting that the platform's promises do not rest on.
     #[error("topic {topic} has {setting}={found} and must have {wanted}; {remedy}")]
     Setting {
@@ -195,6 +207,7 @@ impl TopicError {
     pub fn topic(&self) -> &str {
         match self {
             Self::TooFew { topic, .. }
+            | Self::Replicas { topic, .. }
             | Self::Setting { topic, .. }
             | Self::Create { topic, .. } => topic,
             Self::Client(ClientError::UnknownTopic { topic }) => topic,

@@ -64,17 +64,19 @@ fn a_check_of_the_topics_names_all_that_is_wrong() -> Result<()> {
         ensure!(status == Some(0) && said.contains("roaming.events: fine"), "{said}");
         let kafka = &platform.kafka;
         let events = ["--alter", "--entity-type", "topics", "--entity-name", "roaming.events"];
-        let unsafe_settings = "unclean.leader.election.enable=true,max.message.bytes=20000";
+        let unsafe_settings =
+            "unclean.leader.election.enable=true,max.message.bytes=20000,min.insync.replicas=2";
         kafka.tool(CONFIGS, &[&events[..], &["--add-config", unsafe_settings]].concat());
         kafka.tool(TOPICS, &["--delete", "--topic", "roaming.truth"]);
         let (status, said) = check("9")?;
         for fault in [
             "unclean.leader.election.enable=true and must have false",
             "max.message.bytes=20000 and must have 1000000 or more",
+            "min.insync.replicas=2 and must have 1;",
             "topic roaming.lanes has 8 partitions and must have 9",
             "topic roaming.truth does not exist",
             "roaming.scenarios: fine",
-            "4 things are wrong",
+            "5 things are wrong",
         ] {
             ensure!(said.contains(fault), "{fault}: {said}");
         }
