@@ -7,10 +7,11 @@ use axum::Router;
 use prometheus::Registry;
 use roaming_service::backoff::Backoff;
 use roaming_service::health::{BindError, Health, HealthServer, Phase};
-use roaming_service::kafka::{ClientError, KafkaSettings};
+use roaming_service::kafka::{Broker, ClientError, KafkaSettings};
 use roaming_service::shutdown::{ShutdownError, Tasks};
 use roaming_service::telemetry::chain;
-use roaming_service::topics;
+use roaming_service::topics::{self, KafkaAdmin, TopicError};
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -140,7 +141,43 @@ impl App {
     }
 }
 
-/// Waits until the broker answers and has the topics; `None` where `stop` came first.
+/// Topics that the producer's promises rest on.
+const TOPICS: [&str; 3] = [topics::EVENTS, topics::LANES, topics::SCENARIOS];
+
+/// Looks at the settings of the topics, where this client may see them.
+async fn check_settings(kafka: &KafkaSettings) -> Result<(), StartError> {
+    // The embedded broker's topics have no settings.
+    if kafka.broker == Broker::Embedded {
+        return Ok(());
+    }
+    let used: Vec<_> =
+        topics::all(1, 1).into_iter().filter(|topic| TOPICS.contains(&topic.name)).collect();
+    let faults = match KafkaAdmin::try_new(kafka)?.inspect(&used).await {
+        Ok(faults) => faults,
+        Err(error) if error.is_denial() => {
+            warn!(error = chain(&error), "the settings of the topics are not looked at");
+            return Ok(());
+        }
+        Err(error) => return Err(error.into()),
+    };
+    // What only survives less is for `topics check` to tell; it lets the lanes go on.
+    let unsafe_ones = faults.iter().filter(|fault| !matches!(fault, TopicError::Replicas { .. }));
+    let reasons: Vec<_> = unsafe_ones.map(|fault| chain(fault)).collect();
+    if reasons.is_empty() { Ok(()) } else { Err(StartError::Unsafe { reasons }) }
+}
+
+/// Why the producer has not started yet.
+#[derive(Debug, thiserror::Error)]
+enum StartError {
+    /// It could not ask.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// The topics do not keep what they are given.
+    #[error("the topics are not safe: {}", reasons.join("; "))]
+    Unsafe { reasons: Vec<String> },
+}
+
+/// Waits until the broker answers and has the topics, with safe settings; `None` where `stop` came first.
 ///
 /// Daemons, brokers and whoever makes the topics start in any order.
 async fn connect(
@@ -150,12 +187,14 @@ async fn connect(
 ) -> Result<Option<TopicPartitions>, ClientError> {
     let mut backoff = Backoff::new(PAUSE_FIRST, PAUSE_LONGEST);
     loop {
-        let kafka = settings.clone();
-        let look = move || -> Result<TopicPartitions, ClientError> {
-            Ok(TopicPartitions {
+        let (kafka, runtime) = (settings.clone(), Handle::current());
+        let look = move || -> Result<TopicPartitions, StartError> {
+            let found = TopicPartitions {
                 events: topics::partitions(&kafka, topics::EVENTS)?,
                 lanes: topics::partitions(&kafka, topics::LANES)?,
-            })
+            };
+            runtime.block_on(check_settings(&kafka))?;
+            Ok(found)
         };
         let looked = tokio::select! {
             looked = tokio::task::spawn_blocking(look) => looked,
@@ -168,7 +207,7 @@ async fn connect(
                 health.release(HEALTH_PART);
                 return Ok(Some(found));
             }
-            Err(error) if error.is_denial() => return Err(error),
+            Err(StartError::Client(error)) if error.is_denial() => return Err(error),
             Err(error) => {
                 let pause = backoff.pause();
                 health.hold(HEALTH_PART, chain(&error));

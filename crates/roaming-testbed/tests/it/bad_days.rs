@@ -92,6 +92,21 @@ fn a_check_of_the_topics_names_all_that_is_wrong() -> Result<()> {
 }
 
 #[test]
+fn a_producer_waits_for_topics_with_safe_settings() -> Result<()> {
+    on_a_platform(|platform| {
+        let kafka = &platform.kafka;
+        let events = ["--alter", "--entity-type", "topics", "--entity-name", "roaming.events"];
+        let compacted = ["--add-config", "cleanup.policy=compact"];
+        kafka.tool(CONFIGS, &[&events[..], &compacted].concat());
+        let mut producer = platform.producer("producer")?;
+        says(&mut producer, "roaming.events has cleanup.policy=compact and must have delete")?;
+        let kept = ["--add-config", "cleanup.policy=delete"];
+        kafka.tool(CONFIGS, &[&events[..], &kept].concat());
+        is_ready(&mut producer)
+    })
+}
+
+#[test]
 fn a_topic_that_takes_only_small_batches_holds_the_run_and_is_named() -> Result<()> {
     on_a_platform(|platform| {
         let mut producer = platform.producer("producer")?;
