@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::blockage::Blockage;
 use crate::checkpoint::{Desk, JobError};
 use crate::group::Group;
 use crate::intake::{Intake, IntakeState};
@@ -159,6 +160,7 @@ impl<S: Store> App<S> {
         let desk =
             Desk::open(&config.kafka, store, Arc::clone(&runs), config.owner.clone(), sender)?;
         let group = Group::join(&config.kafka)?;
+        let blockage = Blockage::new(config.kafka.clone(), health.clone());
         let intake = Intake {
             config,
             group,
@@ -168,7 +170,7 @@ impl<S: Store> App<S> {
             metrics: metrics.clone(),
             health: health.clone(),
             owned,
-            state: IntakeState::default(),
+            state: IntakeState::new(blockage),
         };
         let intake_stop = stop.clone();
         let intake_health = health.clone();

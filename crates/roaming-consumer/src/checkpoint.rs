@@ -29,7 +29,7 @@ pub(crate) const HEALTH_STORE: &str = "store";
 pub(crate) const HEALTH_BROKER: &str = "broker";
 pub(crate) const HEALTH_DEAD_LETTERS: &str = "dead_letters";
 
-/// Names one ownership of a partition: an answer to a ticket that is gone is dropped.
+/// Names one ownership of a partition, or one look at the log: an answer to a ticket that is gone is dropped.
 pub(crate) type Ticket = u64;
 
 /// An answer to what was asked for a partition.
@@ -46,6 +46,8 @@ pub(crate) enum What {
     /// The runs are known that stood on the control topic when the partition ended at this offset.
     Learned(Result<u64, JobError>),
     Ends(KafkaResult<Ends>),
+    /// Whether the log can be looked at; of no partition.
+    Looked(KafkaResult<Ends>),
 }
 
 /// What came of writing a checkpoint.
@@ -126,7 +128,7 @@ impl From<LearnError> for JobError {
 }
 
 /// Takes requests, does each in a task of its own and sends one [`Answer`]. A partition asks for one thing
-/// at a time, so that there are never more tasks than twice its partitions.
+/// at a time, so that there are never more tasks than twice its partitions and one.
 pub(crate) struct Desk<S> {
     store: Arc<S>,
     runs: Arc<Runs<S>>,
@@ -220,6 +222,12 @@ impl<S: Store> Desk<S> {
     pub(crate) fn measure(&self, ticket: Ticket, partition: u16) {
         let ends = Arc::clone(&self.ends);
         self.spawn(ticket, async move { What::Ends(of_partition(ends, partition).await) });
+    }
+
+    /// Looks whether the log is there, and can be looked at.
+    pub(crate) fn look(&self, ticket: Ticket) {
+        let ends = Arc::clone(&self.ends);
+        self.spawn(ticket, async move { What::Looked(of_partition(ends, 0).await) });
     }
 
     fn spawn(&self, ticket: Ticket, job: impl Future<Output = What> + Send + 'static) {

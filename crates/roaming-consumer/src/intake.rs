@@ -21,6 +21,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
+use crate::blockage::Blockage;
 use crate::checkpoint::{
     Answer, Desk, Ends, HEALTH_BROKER, HEALTH_DEAD_LETTERS, HEALTH_STORE, JobError, Ticket, What,
     Written,
@@ -42,8 +43,6 @@ const OFFSETS_INTERVAL: Duration = Duration::from_millis(50);
 const LAG_INTERVAL: Duration = Duration::from_secs(1);
 /// The longest that the client may take to start a partition after it was asked to.
 const START_MAX: Duration = Duration::from_secs(30);
-/// The part that holds readiness while a right to read is missing.
-const HEALTH_RIGHTS: &str = "rights";
 /// A checkpoint that takes longer makes the replica unready; it is waited for all the same.
 const SLOW_WRITE: Duration = Duration::from_secs(10);
 
@@ -62,7 +61,6 @@ pub(crate) struct Intake<S> {
 }
 
 /// What the thread keeps.
-#[derive(Default)]
 pub(crate) struct IntakeState {
     tasks: BTreeMap<u16, PartitionTask>,
     tickets: Ticket,
@@ -70,8 +68,8 @@ pub(crate) struct IntakeState {
     offsets: BTreeMap<u16, u64>,
     offsets_told: Option<Instant>,
     lag_measured: Option<Instant>,
-    /// Whether the broker refused a right since the last record.
-    is_denied: bool,
+    /// What keeps the log from being read.
+    blockage: Blockage,
 }
 
 impl<S: Store> Intake<S> {
@@ -87,20 +85,20 @@ impl<S: Store> Intake<S> {
 
     /// Takes what is there, at most [`BATCH_MAX`] records.
     fn poll_batch(&mut self) -> Result<(), ConsumerError> {
-        let Self { config, group, runs, metrics, health, state, .. } = self;
+        let Self { config, group, runs, metrics, state, .. } = self;
         let mut timeout = POLL_TIMEOUT;
         for _ in 0..BATCH_MAX {
             match group.client().poll(timeout) {
                 None => break,
                 Some(Ok(message)) => {
-                    if std::mem::take(&mut state.is_denied) {
-                        health.release(HEALTH_RIGHTS);
+                    if state.blockage.is_there() {
+                        state.blockage.clear();
                     }
                     state.take(&message, config, group, runs)?;
                     // Only the first record is waited for.
                     timeout = Duration::ZERO;
                 }
-                Some(Err(error)) => state.take_error(error, &config.kafka, metrics, health)?,
+                Some(Err(error)) => state.take_error(error, &config.kafka, metrics)?,
             }
         }
         Ok(())
@@ -110,7 +108,10 @@ impl<S: Store> Intake<S> {
     fn tick(&mut self, now: Instant) -> Result<(), ConsumerError> {
         for change in self.group.changes() {
             match change {
-                Change::Assigned(partitions) => self.take_over(&partitions),
+                Change::Assigned(partitions) => {
+                    self.state.blockage.joined();
+                    self.take_over(&partitions);
+                }
                 Change::Revoked(partitions) => {
                     let result = self.hand_over(&partitions);
                     // Whatever became of them: the group waits for this.
@@ -127,7 +128,7 @@ impl<S: Store> Intake<S> {
         self.flush_due(now, self.config.flush_interval);
         self.tell_offsets(now, CommitMode::Async);
         self.measure_lag(now);
-        Ok(())
+        self.look_at_log(now)
     }
 
     fn take_over(&mut self, partitions: &[u16]) {
@@ -274,6 +275,27 @@ impl<S: Store> Intake<S> {
         }
     }
 
+    /// Looks whether what keeps the log from being read is over.
+    fn look_at_log(&mut self, now: Instant) -> Result<(), ConsumerError> {
+        if !self.state.blockage.is_due(now) {
+            return Ok(());
+        }
+        self.state.tickets += 1;
+        self.state.blockage.begin_look(self.state.tickets);
+        self.desk.look(self.state.tickets);
+        // A partition tells an error once. One that is started again tells it again, if it is still there.
+        for task in self.state.tasks.values_mut() {
+            let number = task.number;
+            if let Some(counting) = task.counting()
+                && matches!(counting.hold, None | Some(Hold::Starting))
+            {
+                counting.release(now);
+                self.group.pause(number)?;
+            }
+        }
+        Ok(())
+    }
+
     fn tell_owned(&self) {
         let is_counted = |task: &&PartitionTask| matches!(task.stage, Stage::Counting(_));
         let owned = self.state.tasks.values().filter(is_counted).count();
@@ -297,17 +319,22 @@ impl<S: Store> Intake<S> {
 
     fn apply(&mut self, answer: Answer) -> Result<(), ConsumerError> {
         let Answer { ticket, what } = answer;
-        let Some(task) = self.state.tasks.values_mut().find(|task| task.ticket == ticket) else {
-            return Ok(());
-        };
-        let partition = task.number;
-        match what {
-            What::Acquired(Ok((acquired, ends))) => self.begin(partition, acquired, ends),
-            What::Acquired(Err(error)) => self.rest(partition, error),
-            What::Rows(result) => self.supply(partition, result),
-            What::Written(written) => self.conclude(partition, written),
-            What::Learned(result) => self.learned(partition, result),
-            What::Ends(result) => self.measured(partition, &result),
+        let mut tasks = self.state.tasks.values();
+        let partition = tasks.find(|task| task.ticket == ticket).map(|task| task.number);
+        match (what, partition) {
+            (What::Looked(result), _) => {
+                self.state.blockage.end_look(ticket, result);
+                Ok(())
+            }
+            (_, None) => Ok(()),
+            (What::Acquired(Ok((acquired, ends))), Some(partition)) => {
+                self.begin(partition, acquired, ends)
+            }
+            (What::Acquired(Err(error)), Some(partition)) => self.rest(partition, error),
+            (What::Rows(result), Some(partition)) => self.supply(partition, result),
+            (What::Written(written), Some(partition)) => self.conclude(partition, written),
+            (What::Learned(result), Some(partition)) => self.learned(partition, result),
+            (What::Ends(result), Some(partition)) => self.measured(partition, &result),
         }
     }
 
@@ -506,6 +533,17 @@ impl<S: Store> Intake<S> {
 }
 
 impl IntakeState {
+    pub(crate) fn new(blockage: Blockage) -> Self {
+        Self {
+            tasks: BTreeMap::new(),
+            tickets: 0,
+            offsets: BTreeMap::new(),
+            offsets_told: None,
+            lag_measured: None,
+            blockage,
+        }
+    }
+
     fn take<S: Store>(
         &mut self,
         message: &BorrowedMessage<'_>,
@@ -537,7 +575,6 @@ impl IntakeState {
         error: KafkaError,
         settings: &KafkaSettings,
         metrics: &ConsumerMetrics,
-        health: &Health,
     ) -> Result<(), ConsumerError> {
         metrics.error("broker");
         if let KafkaError::MessageConsumptionFatal(_) = error {
@@ -550,13 +587,8 @@ impl IntakeState {
                 task.offset_check = OffsetCheck::Wanted;
             }
         }
-        // It tries again by itself; what it may not do is for a person to mend.
-        let error = settings.explain("read roaming.events as the group roaming-consumer", error);
-        if error.is_denial() {
-            warn!(error = chain(&error), "nothing to count");
-            health.hold(HEALTH_RIGHTS, chain(&error));
-            self.is_denied = true;
-        }
+        // It tries again by itself; what only a person can mend is told.
+        self.blockage.find(error);
         Ok(())
     }
 }

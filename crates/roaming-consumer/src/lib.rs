@@ -11,6 +11,7 @@
 //! a checkpoint is. Nothing here keeps a count that the store does not have.
 
 mod app;
+mod blockage;
 mod checkpoint;
 pub mod cli;
 mod config;

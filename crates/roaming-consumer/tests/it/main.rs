@@ -7,6 +7,7 @@ mod balance;
 mod command_line;
 mod faulty_store;
 mod harness;
+mod lost_topic;
 mod page;
 mod postgres;
 mod restart;

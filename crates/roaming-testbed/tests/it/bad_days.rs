@@ -47,7 +47,15 @@ fn daemons_wait_for_the_broker_and_for_the_topics() -> Result<()> {
         for daemon in &mut daemons {
             is_ready(daemon)?;
         }
-        Ok(())
+        // It goes missing later, too.
+        let [_, consumer] = &mut daemons;
+        kafka.tool(TOPICS, &["--delete", "--topic", "roaming.events"]);
+        says(consumer, "topic roaming.events does not exist")?;
+        platform.producer_command(&["topics", "create"])?;
+        wait_until("all partitions", LIMIT, || {
+            Ok(consumer.metric("roaming_partitions_owned")? == 8)
+        })?;
+        is_ready(consumer)
     })
 }
 
