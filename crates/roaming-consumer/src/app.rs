@@ -26,6 +26,8 @@ use crate::{Config, ConsumerError, ConsumerMetrics, page};
 /// Pauses between attempts to reach the broker and the store.
 const PAUSE_FIRST: Duration = Duration::from_millis(200);
 const PAUSE_LONGEST: Duration = Duration::from_secs(5);
+/// The part that holds readiness while the control topic cannot be followed.
+const HEALTH_SCENARIOS: &str = "scenarios";
 
 /// A consumer whose port is bound and whose store is not open yet: a taken port leaves no empty store behind.
 pub struct Bound {
@@ -184,7 +186,7 @@ impl<S: Store> App<S> {
             })
             .map_err(ConsumerError::Thread)?;
 
-        let followed = follow(runs, metrics);
+        let followed = follow(runs, metrics, health.clone());
         let follow_stop = stop.clone();
         tasks.spawn("control", async move {
             tokio::select! {
@@ -216,14 +218,19 @@ async fn connect<S: Store>(config: &Config, store: &S, runs: &Runs<S>) -> Result
     Ok(())
 }
 
-/// Follows the control topic for as long as the consumer runs.
-async fn follow<S: Store>(runs: Arc<Runs<S>>, metrics: ConsumerMetrics) {
+/// Follows the control topic for as long as the consumer runs, and says in `/readyz` where it cannot.
+async fn follow<S: Store>(runs: Arc<Runs<S>>, metrics: ConsumerMetrics, health: Health) {
     let mut backoff = Backoff::new(PAUSE_FIRST, PAUSE_LONGEST);
-    while let Err(error) = runs.follow().await {
+    while let Err(error) = runs.follow(|| health.release(HEALTH_SCENARIOS)).await {
         let error = JobError::from(error);
         metrics.error(error.kind());
         let pause = backoff.pause();
-        warn!(error = chain(&error), ?pause, "control topic not followed, trying again");
+        health.hold(HEALTH_SCENARIOS, chain(&error));
+        warn!(
+            error = chain(&error),
+            ?pause,
+            "roaming.scenarios not followed, trying again after a pause"
+        );
         tokio::time::sleep(pause).await;
     }
 }

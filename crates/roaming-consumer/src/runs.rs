@@ -104,12 +104,17 @@ impl<S: Store> Runs<S> {
         Ok(())
     }
 
-    /// Follows the control topic; returns where that fails.
-    pub(crate) async fn follow(&self) -> Result<(), LearnError> {
+    /// Follows the control topic; returns where that fails. Calls `up_to_date` when all is known that stood
+    /// there before.
+    pub(crate) async fn follow(&self, up_to_date: impl Fn()) -> Result<(), LearnError> {
         let mut reader = ControlReader::open(&self.settings)?;
         loop {
-            if let ControlEntry::Run { name, record: Some(record) } = reader.next().await? {
-                self.learn(&name, &record).await?;
+            match reader.next().await? {
+                ControlEntry::Run { name, record: Some(record) } => {
+                    self.learn(&name, &record).await?;
+                }
+                ControlEntry::UpToDate => up_to_date(),
+                ControlEntry::Run { record: None, .. } | ControlEntry::Token(_) => {}
             }
         }
     }

@@ -43,6 +43,16 @@ async fn a_lost_right_to_read_events_is_told_until_it_is_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_lost_right_to_read_runs_is_told_until_it_is_back() {
+    let (log, folder) = (Log::start().await, TempDir::new().unwrap());
+    let consumer = idle(&log, &folder).await;
+    log.cluster.request_errors(RDKafkaApiKey::Fetch, &[DENIED; 10]);
+    says(&consumer, "scenarios", "grant the right").await;
+    until("it is ready again", async || consumer.get("/readyz").await.0 == 200).await;
+    consumer.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_topic_that_goes_missing_is_told_until_it_is_back() {
     let (log, folder) = (Log::start().await, TempDir::new().unwrap());
     let consumer = idle(&log, &folder).await;
