@@ -12,6 +12,10 @@ pub struct Checkpoint {
     pub partition: u16,
     /// The offset to read next.
     pub next_offset: u64,
+    /// The time that the log gives the record before `next_offset`, in milliseconds since 1970, by which a
+    /// log that was made anew is recognised. A [`Partition`](crate::Partition) knows no log and leaves it
+    /// empty.
+    pub last_record_ms: Option<u64>,
     /// Lanes that changed.
     pub lanes: Vec<LaneRow>,
     /// Aggregate rows that the store does not have yet: it may refuse one that it has, because then
@@ -83,6 +87,8 @@ impl LaneRow {
 pub struct Snapshot {
     /// The offset to read next; `None` where nothing was ever committed.
     pub next_offset: Option<u64>,
+    /// See [`Checkpoint::last_record_ms`].
+    pub last_record_ms: Option<u64>,
     /// Every lane that was ever written.
     pub lanes: Vec<LaneRow>,
     /// For each run that has rows, the start of the newest window among them.

@@ -176,6 +176,7 @@ impl Partition {
         Some(Checkpoint {
             partition: self.number,
             next_offset,
+            last_record_ms: None,
             lanes: self
                 .runs
                 .values_mut()

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaResult;
-use roaming_analytics::Checkpoint;
+use roaming_analytics::{Checkpoint, Snapshot};
 use roaming_events::{RowKey, RunId};
 use roaming_service::kafka::{ClientError, KafkaSettings, LogContext};
 use roaming_service::topics;
@@ -16,6 +16,7 @@ use tokio::task::spawn_blocking;
 
 use crate::ConsumerError;
 use crate::dead_letter::{DeadLetter, DeadLetters};
+use crate::last_record;
 use crate::runs::{LearnError, Runs};
 
 /// The longest that the broker may take to say where a partition begins and ends.
@@ -40,7 +41,7 @@ pub(crate) struct Answer {
 
 /// What came of it.
 pub(crate) enum What {
-    Acquired(Result<(Acquired, Ends), JobError>),
+    Acquired(Result<TakenOver, JobError>),
     Rows(Result<Vec<StoredRow>, JobError>),
     Written(Written),
     /// The runs are known that stood on the control topic when the partition ended at this offset.
@@ -48,6 +49,14 @@ pub(crate) enum What {
     Ends(KafkaResult<Ends>),
     /// Whether the log can be looked at; of no partition.
     Looked(KafkaResult<Ends>),
+}
+
+/// A partition as the store and the log have it.
+pub(crate) struct TakenOver {
+    pub(crate) acquired: Acquired,
+    pub(crate) ends: Ends,
+    /// Whether the log has another record where the last one stood that was counted.
+    pub(crate) has_other_record: bool,
 }
 
 /// What came of writing a checkpoint.
@@ -159,7 +168,7 @@ impl<S: Store> Desk<S> {
         })
     }
 
-    /// Acquires a partition, and says where it begins and ends now.
+    /// Acquires a partition, and says what the log has of it now.
     pub(crate) fn acquire(&self, ticket: Ticket, partition: u16) {
         let (store, ends) = (Arc::clone(&self.store), Arc::clone(&self.ends));
         let owner = self.owner.clone();
@@ -244,13 +253,36 @@ async fn acquire<S: Store>(
     ends: Arc<LogEnds>,
     partition: u16,
     owner: &str,
-) -> Result<(Acquired, Ends), JobError> {
+) -> Result<TakenOver, JobError> {
     let acquired = store.acquire(partition, owner).await?;
     let settings = ends.settings.clone();
     let ends = of_partition(ends, partition)
         .await
         .map_err(|source| settings.explain("ask where a partition begins and ends", source))?;
-    Ok((acquired, ends))
+    let has_other_record = has_other_record(settings, partition, &acquired.snapshot, ends).await?;
+    Ok(TakenOver { acquired, ends, has_other_record })
+}
+
+/// Compares the last record that was counted with what stands there, where store and log have both.
+async fn has_other_record(
+    settings: KafkaSettings,
+    partition: u16,
+    snapshot: &Snapshot,
+    ends: Ends,
+) -> Result<bool, ClientError> {
+    let Snapshot { next_offset: Some(next_offset @ 1..), last_record_ms: Some(counted), .. } =
+        *snapshot
+    else {
+        return Ok(false);
+    };
+    let offset = next_offset - 1;
+    if offset < ends.low || offset >= ends.high {
+        return Ok(false);
+    }
+    let found = spawn_blocking(move || last_record::read_time(&settings, partition, offset))
+        .await
+        .expect("reading a record does not panic")?;
+    Ok(found.is_some_and(|found| found != counted))
 }
 
 async fn learn<S: Store>(

@@ -156,7 +156,7 @@ mod tests {
 
     #[test]
     fn a_letter_says_where_it_comes_from_and_keeps_every_octet() {
-        let arrival = Arrival { offset: 17, key: &[0, 0xff], payload: b"no" };
+        let arrival = Arrival { offset: 17, log_time_ms: None, key: &[0, 0xff], payload: b"no" };
         let detail = "expected value at line 1 column 1".to_owned();
         let letter = DeadLetter::new(3, &arrival, RejectReason::UnreadablePayload, detail);
         assert_eq!(letter.origin(), "roaming.events/3/17");
@@ -169,7 +169,7 @@ mod tests {
     #[test]
     fn the_largest_letter_is_far_below_what_a_topic_takes() {
         let whole = vec![0xff; 1_000_000];
-        let arrival = Arrival { offset: u64::MAX, key: &whole, payload: &whole };
+        let arrival = Arrival { offset: u64::MAX, log_time_ms: None, key: &whole, payload: &whole };
         // Each of these takes six octets in JSON.
         let detail = "\u{1}".repeat(1_000_000);
         let letter = DeadLetter::new(u16::MAX, &arrival, RejectReason::UnreadablePayload, detail);

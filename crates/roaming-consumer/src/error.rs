@@ -51,6 +51,16 @@ pub enum ConsumerError {
         /// Where the partition ends.
         high: u64,
     },
+    /// The log has another record where the last one was that was counted.
+    #[error(
+        "record {offset} of partition {partition} is not the one that the store has counted there: the topic was made anew; give the consumer a new store with --store"
+    )]
+    OtherRecord {
+        /// The partition.
+        partition: u16,
+        /// Where the record stands.
+        offset: u64,
+    },
     /// The client library does not start a partition that is ours.
     #[error(
         "the client has not started partition {partition} for 30 s; start the consumer again, nothing is lost"

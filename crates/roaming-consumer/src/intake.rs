@@ -23,10 +23,11 @@ use tracing::{debug, error, info, warn};
 
 use crate::blockage::Blockage;
 use crate::checkpoint::{
-    Answer, Desk, Ends, HEALTH_BROKER, HEALTH_DEAD_LETTERS, HEALTH_STORE, JobError, Ticket, What,
-    Written,
+    Answer, Desk, Ends, HEALTH_BROKER, HEALTH_DEAD_LETTERS, HEALTH_STORE, JobError, TakenOver,
+    Ticket, What, Written,
 };
 use crate::group::{Change, Group};
+use crate::last_record::log_time_ms;
 use crate::partition_task::{
     After, Arrival, Counting, Flight, Flush, Hold, OffsetCheck, PartitionTask, Stage, Trouble,
 };
@@ -327,9 +328,7 @@ impl<S: Store> Intake<S> {
                 Ok(())
             }
             (_, None) => Ok(()),
-            (What::Acquired(Ok((acquired, ends))), Some(partition)) => {
-                self.begin(partition, acquired, ends)
-            }
+            (What::Acquired(Ok(taken)), Some(partition)) => self.begin(partition, taken),
             (What::Acquired(Err(error)), Some(partition)) => self.rest(partition, error),
             (What::Rows(result), Some(partition)) => self.supply(partition, result),
             (What::Written(written), Some(partition)) => self.conclude(partition, written),
@@ -339,16 +338,14 @@ impl<S: Store> Intake<S> {
     }
 
     /// Begins to count an acquired partition.
-    fn begin(
-        &mut self,
-        partition: u16,
-        acquired: Acquired,
-        ends: Ends,
-    ) -> Result<(), ConsumerError> {
+    fn begin(&mut self, partition: u16, taken: TakenOver) -> Result<(), ConsumerError> {
         let Some(task) = self.state.tasks.get_mut(&partition) else { return Ok(()) };
-        let Acquired { epoch, snapshot } = acquired;
-        check_offset(partition, snapshot.next_offset, ends)?;
+        let TakenOver { acquired: Acquired { epoch, snapshot }, ends, has_other_record } = taken;
         let next_offset = snapshot.next_offset;
+        check_offset(partition, next_offset, ends)?;
+        if has_other_record && let Some(next_offset) = next_offset {
+            return Err(ConsumerError::OtherRecord { partition, offset: next_offset - 1 });
+        }
         if let Some(in_doubt) = task.in_doubt.take()
             && next_offset == Some(in_doubt.next_offset)
         {
@@ -559,6 +556,7 @@ impl IntakeState {
         };
         let arrival = Arrival {
             offset: message.offset().unsigned_abs(),
+            log_time_ms: log_time_ms(message),
             key: message.key().unwrap_or_default(),
             payload: message.payload().unwrap_or_default(),
         };

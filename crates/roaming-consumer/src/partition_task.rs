@@ -83,6 +83,8 @@ pub(crate) struct Counting {
     /// What was observed since the last checkpoint was taken.
     pub(crate) open: Delta,
     pub(crate) letters: Vec<DeadLetter>,
+    /// The time that the log gives the last record observed.
+    last_record_ms: Option<u64>,
     pub(crate) last_flush: Instant,
     /// Not before this time is the store asked again.
     pub(crate) retry_at: Option<Instant>,
@@ -137,6 +139,8 @@ pub(crate) enum After {
 /// A record as it came.
 pub(crate) struct Arrival<'a> {
     pub(crate) offset: u64,
+    /// The time that the log gives it, where it gives one.
+    pub(crate) log_time_ms: Option<u64>,
     pub(crate) key: &'a [u8],
     pub(crate) payload: &'a [u8],
 }
@@ -183,6 +187,7 @@ impl Counting {
             flight: None,
             open: Delta::default(),
             letters: Vec::new(),
+            last_record_ms: None,
             last_flush: now,
             retry_at: None,
             runs_known_before: 0,
@@ -261,6 +266,7 @@ impl Counting {
         detail: String,
     ) {
         self.open.add(observation, event);
+        self.last_record_ms = arrival.log_time_ms;
         if let Observation::Rejected(reason) = observation {
             let partition = self.machine.partition();
             self.letters.push(DeadLetter::new(partition, arrival, reason, detail));
@@ -286,7 +292,8 @@ impl Counting {
             self.flight = Some(Flight::Loading);
             return Some(Flush::Load(missing));
         }
-        let checkpoint = self.machine.checkpoint()?;
+        let mut checkpoint = self.machine.checkpoint()?;
+        checkpoint.last_record_ms = self.last_record_ms;
         let in_flight = InFlight {
             next_offset: checkpoint.next_offset,
             delta: mem::take(&mut self.open),

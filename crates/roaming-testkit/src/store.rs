@@ -26,6 +26,8 @@ pub struct Stored {
     pub epoch: Epoch,
     /// The offset to read next.
     pub next_offset: Option<u64>,
+    /// See [`Checkpoint::last_record_ms`].
+    pub last_record_ms: Option<u64>,
     /// See [`Checkpoint::unattributed_rejects`].
     pub unattributed_rejects: u64,
     /// Lanes.
@@ -155,6 +157,7 @@ impl Stored {
             self.rows.keys().map(|(run, key)| (*run, key.window_start)).collect();
         Snapshot {
             next_offset: self.next_offset,
+            last_record_ms: self.last_record_ms,
             lanes: self.lanes.values().cloned().collect(),
             newest_windows: newest.into_iter().collect(),
             unattributed_rejects: self.unattributed_rejects,
@@ -163,6 +166,7 @@ impl Stored {
 
     fn write_lanes(&mut self, checkpoint: &Checkpoint) {
         self.next_offset = Some(checkpoint.next_offset);
+        self.last_record_ms = checkpoint.last_record_ms;
         self.unattributed_rejects = checkpoint.unattributed_rejects;
         self.watermarks.extend(checkpoint.runs.iter().copied());
         self.lanes

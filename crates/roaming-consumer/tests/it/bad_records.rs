@@ -7,7 +7,7 @@ use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use roaming_consumer::ConsumerError;
 use roaming_consumer::verify::{find_run, verify};
 use roaming_events::{EventId, LaneId, RunId, Sequence};
-use roaming_service::topics;
+use roaming_service::{control, topics};
 use roaming_store::{Store, StoreError};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -187,6 +187,7 @@ async fn store_offset(store: &impl Store, next_offset: u64) {
     let checkpoint = roaming_analytics::Checkpoint {
         partition: 0,
         next_offset,
+        last_record_ms: None,
         lanes: Vec::new(),
         new_rows: Vec::new(),
         changed_rows: Vec::new(),
@@ -206,6 +207,35 @@ async fn a_log_that_is_shorter_than_what_was_counted_is_refused() {
         matches!(error, ConsumerError::LogTooShort { partition: 0, next_offset: 4711, high: 0 }),
         "{error}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_made_anew_that_is_longer_than_what_was_counted_is_refused() {
+    let (log, folder) = (Log::start().await, TempDir::new().unwrap());
+    let counted = store(&folder.path().join("run.db")).await;
+    let simulation = simulation("anew");
+    log.load(&simulation).await;
+    let consumer = Running::start(&log, counted.clone()).await;
+    let records = records(&simulation);
+    log.produce(&records).await;
+    until_finished(&counted, &simulation).await;
+    consumer.stop().await.unwrap();
+    // On the same log everything is as it was.
+    let consumer = Running::start(&log, counted.clone()).await;
+    let owned = "roaming_partitions_owned 4\n";
+    until("it reads", async || consumer.get("/metrics").await.1.contains(owned)).await;
+    consumer.stop().await.unwrap();
+
+    // Only `roaming.events` is new: the topic that bears the token of the log is not.
+    let anew = Log::start().await;
+    let token = control::read(&log.settings).await.unwrap().token.unwrap();
+    let token = format!(r#"{{"token":"{token}"}}"#);
+    control::write(&anew.settings, control::LOG_KEY, token.as_bytes()).await.unwrap();
+    anew.load(&simulation).await;
+    anew.produce(&records).await;
+    anew.produce(&records).await;
+    let error = Running::start(&anew, counted).await.end().await.unwrap_err();
+    assert!(matches!(error, ConsumerError::OtherRecord { .. }), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

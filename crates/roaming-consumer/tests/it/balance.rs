@@ -97,6 +97,7 @@ impl Counted {
         let checkpoint = Checkpoint {
             partition,
             next_offset: acquired.snapshot.next_offset.unwrap(),
+            last_record_ms: None,
             lanes,
             new_rows: Vec::new(),
             changed_rows: rows,

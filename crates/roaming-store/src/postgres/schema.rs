@@ -13,7 +13,10 @@ use crate::{Create, StoreError};
 const SCHEMA_VERSION: u32 = MIGRATIONS.len() as u32;
 
 /// Each brings the schema from the version of its index to the next.
-const MIGRATIONS: [&str; 1] = [include_str!("../../migrations/postgres/0001_checkpoints.sql")];
+const MIGRATIONS: [&str; 2] = [
+    include_str!("../../migrations/postgres/0001_checkpoints.sql"),
+    include_str!("../../migrations/postgres/0002_last_record.sql"),
+];
 
 /// Key of the advisory lock that lets one process migrate at a time ("roaming").
 const MIGRATION_LOCK: i64 = 0x0072_6f61_6d69_6e67;

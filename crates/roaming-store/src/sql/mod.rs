@@ -80,11 +80,19 @@ pub(crate) enum Parameter<'a> {
     Integer(i64),
     /// A text column's.
     Text(&'a str),
+    /// An integer column's that holds nothing.
+    Unknown,
 }
 
 impl From<i64> for Parameter<'_> {
     fn from(value: i64) -> Self {
         Self::Integer(value)
+    }
+}
+
+impl From<Option<i64>> for Parameter<'_> {
+    fn from(value: Option<i64>) -> Self {
+        value.map_or(Self::Unknown, Self::Integer)
     }
 }
 

@@ -61,6 +61,7 @@ pub(super) async fn snapshot(
     }
     Ok(Snapshot {
         next_offset: partition_row.optional("next_offset")?,
+        last_record_ms: partition_row.optional("last_record_ms")?,
         lanes,
         newest_windows,
         unattributed_rejects: partition_row.count("unattributed_rejects")?,

@@ -68,7 +68,7 @@ pub(crate) async fn acquire(
     const RAISE: &str = "INSERT INTO partitions (partition, epoch, owner) VALUES ($1, 1, $2)
          ON CONFLICT (partition)
             DO UPDATE SET epoch = partitions.epoch + 1, owner = excluded.owner
-         RETURNING epoch, next_offset, unattributed_rejects";
+         RETURNING epoch, next_offset, last_record_ms, unattributed_rejects";
     let parameters = [partition.into(), owner.into()];
     let rows = session.rows("acquire a partition", RAISE, &parameters).await?;
     let row = rows.first().expect("an upsert returns its row");
@@ -85,7 +85,8 @@ pub(crate) async fn write_checkpoint(
     epoch: Epoch,
     checkpoint: &Checkpoint,
 ) -> Result<(), StoreError> {
-    const MOVE_ON: &str = "UPDATE partitions SET next_offset = $3, unattributed_rejects = $4
+    const MOVE_ON: &str =
+        "UPDATE partitions SET next_offset = $3, unattributed_rejects = $4, last_record_ms = $5
          WHERE partition = $1 AND epoch = $2 RETURNING partition";
     let partition = checkpoint.partition;
     let parameters = [
@@ -93,6 +94,7 @@ pub(crate) async fn write_checkpoint(
         epoch.number().into(),
         count(checkpoint.next_offset).into(),
         count(checkpoint.unattributed_rejects).into(),
+        checkpoint.last_record_ms.map(count).into(),
     ];
     let owned = session.rows("write a checkpoint", MOVE_ON, &parameters).await?;
     if owned.is_empty() {

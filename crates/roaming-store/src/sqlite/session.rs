@@ -37,6 +37,7 @@ impl Session for SqliteConnection {
             query = match parameter {
                 Parameter::Integer(value) => query.bind(*value),
                 Parameter::Text(value) => query.bind(*value),
+                Parameter::Unknown => query.bind(None::<i64>),
             };
         }
         query.fetch_all(self).await.map_err(failed(operation))

@@ -41,6 +41,7 @@ pub(crate) async fn a_new_store_is_empty(store: &impl Store) {
     assert_eq!(store.window().await.unwrap(), None);
     let acquired = store.acquire(3, "me").await.unwrap();
     assert_eq!(acquired.snapshot.next_offset, None);
+    assert_eq!(acquired.snapshot.last_record_ms, None);
     assert_eq!(acquired.snapshot.lanes, []);
     assert_eq!(acquired.snapshot.newest_windows, []);
     let found = store.found(run(1)).await.unwrap();
@@ -53,6 +54,7 @@ pub(crate) async fn what_is_committed_comes_back(store: &impl Store) {
     store.commit(epoch, &written).await.unwrap();
     let snapshot = store.acquire(3, "me again").await.unwrap().snapshot;
     assert_eq!(snapshot.next_offset, Some(4711));
+    assert_eq!(snapshot.last_record_ms, written.last_record_ms);
     assert_eq!(snapshot.lanes, written.lanes);
     assert_eq!(snapshot.newest_windows, [(run(1), key(24).window_start)]);
     assert_eq!(snapshot.unattributed_rejects, 3);
@@ -80,6 +82,7 @@ pub(crate) async fn a_later_checkpoint_replaces_the_values(store: &impl Store) {
     let epoch = store.acquire(3, "me").await.unwrap().epoch;
     store.commit(epoch, &checkpoint(3, 10)).await.unwrap();
     let mut later = checkpoint(3, 20);
+    later.last_record_ms = None;
     later.lanes = vec![lane(3, 101)];
     later.lanes[0].gaps.clear();
     later.lanes[0].end = None;
@@ -89,7 +92,8 @@ pub(crate) async fn a_later_checkpoint_replaces_the_values(store: &impl Store) {
     assert_eq!(found.lanes, [later.lanes[0].clone(), lane(11, 200)]);
     assert_eq!(found.rows[&key(4)], totals(50));
     assert_eq!(found.rows[&key(5)], totals(6));
-    assert_eq!(store.acquire(3, "me").await.unwrap().snapshot.next_offset, Some(20));
+    let snapshot = store.acquire(3, "me").await.unwrap().snapshot;
+    assert_eq!((snapshot.next_offset, snapshot.last_record_ms), (Some(20), None));
 }
 
 pub(crate) async fn an_older_epoch_is_fenced_and_writes_nothing(store: &impl Store) {

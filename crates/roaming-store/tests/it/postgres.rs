@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use roaming_analytics::Snapshot;
 use roaming_store::{Disposition, PostgresStore, Store, StoreError};
 use roaming_testbed::services::{Postgres, PostgresOptions as Server};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
@@ -97,7 +98,17 @@ async fn six_replicas_make_the_tables_at_once() {
         replica.await.unwrap().unwrap();
     }
     let versions = sql(&dsn, "SELECT count(*)::text FROM roaming.schema_versions").await.unwrap();
-    assert_eq!(versions, "1");
+    assert_eq!(versions, "2");
+}
+
+#[tokio::test]
+async fn a_store_of_the_first_version_is_brought_to_this_one() {
+    let (store, dsn) = a_store_with_data().await;
+    let expected = store.acquire(3, "me").await.unwrap().snapshot;
+    sql(&dsn, "ALTER TABLE roaming.partitions DROP COLUMN last_record_ms").await.unwrap();
+    sql(&dsn, "DELETE FROM roaming.schema_versions WHERE version > 1").await.unwrap();
+    let migrated = new(&dsn).acquire(3, "me").await.unwrap().snapshot;
+    assert_eq!(migrated, Snapshot { last_record_ms: None, ..expected });
 }
 
 #[tokio::test]

@@ -75,6 +75,7 @@ pub(crate) fn checkpoint(partition: u16, next_offset: u64) -> Checkpoint {
     Checkpoint {
         partition,
         next_offset,
+        last_record_ms: Some(START_MS + next_offset),
         lanes: vec![lane(partition, 100), lane(partition + 8, 200)],
         new_rows: Vec::new(),
         changed_rows: (0..25).map(|number| (run(1), key(number), totals(number + 1))).collect(),

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use roaming_analytics::Snapshot;
 use roaming_store::{
     Create, Disposition, SCHEMA_VERSION, SqliteOptions, SqliteStore, Store, StoreError,
 };
@@ -120,6 +121,21 @@ async fn a_database_of_another_program_is_refused_and_kept() {
         "left as it is",
     );
     assert_eq!(fs::read(&path).unwrap(), before);
+}
+
+#[tokio::test]
+async fn a_store_of_the_first_version_is_brought_to_this_one() {
+    let (path, _folder) = a_store_with_data().await;
+    let store = SqliteStore::open(&path).await.unwrap();
+    let expected = store.acquire(3, "me").await.unwrap().snapshot;
+    store.close().await;
+    let mut older = sql(&path).await;
+    let undo = "ALTER TABLE partitions DROP COLUMN last_record_ms; PRAGMA user_version = 1";
+    sqlx::raw_sql(undo).execute(&mut older).await.unwrap();
+    older.close().await.unwrap();
+    let store = SqliteStore::open(&path).await.unwrap();
+    let migrated = store.acquire(3, "me").await.unwrap().snapshot;
+    assert_eq!(migrated, Snapshot { last_record_ms: None, ..expected });
 }
 
 #[tokio::test]

@@ -21,6 +21,7 @@ fn checkpoint(next_offset: u64, events: u64) -> Checkpoint {
     Checkpoint {
         partition: 1,
         next_offset,
+        last_record_ms: None,
         lanes: vec![lane_row(0, events)],
         new_rows: vec![(run, row, totals)],
         changed_rows: Vec::new(),
