@@ -1,5 +1,6 @@
 //! The producer as one piece: what it is made of, in the order in which it starts.
 
+use std::error::Error;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -29,6 +30,8 @@ const HEALTH_PART: &str = "start";
 /// Pauses between attempts to reach the broker.
 const PAUSE_FIRST: Duration = Duration::from_millis(200);
 const PAUSE_LONGEST: Duration = Duration::from_secs(5);
+/// How long the broker may take to tell the settings of the topics before the lanes go on without.
+const SETTINGS_TIMEOUT: Duration = Duration::from_secs(5);
 /// Commands that may wait for the sender. It takes them between two turns; who has more waits.
 const COMMANDS_MAX: usize = 64;
 
@@ -152,13 +155,16 @@ async fn check_settings(kafka: &KafkaSettings) -> Result<(), StartError> {
     }
     let used: Vec<_> =
         topics::all(1, 1).into_iter().filter(|topic| TOPICS.contains(&topic.name)).collect();
-    let faults = match KafkaAdmin::try_new(kafka)?.inspect(&used).await {
-        Ok(faults) => faults,
-        Err(error) if error.is_denial() => {
-            warn!(error = chain(&error), "the settings of the topics are not looked at");
-            return Ok(());
-        }
-        Err(error) => return Err(error.into()),
+    let admin = KafkaAdmin::try_new(kafka)?;
+    // It may lack the right, and not every broker with Kafka's protocol tells settings.
+    let go_on = |error: &(dyn Error + 'static)| {
+        warn!(error = chain(error), "the settings of the topics are not known, going on");
+        Ok(())
+    };
+    let faults = match tokio::time::timeout(SETTINGS_TIMEOUT, admin.inspect(&used)).await {
+        Ok(Ok(faults)) => faults,
+        Ok(Err(error)) => return go_on(&error),
+        Err(late) => return go_on(&late),
     };
     // What only survives less is for `topics check` to tell; it lets the lanes go on.
     let unsafe_ones = faults.iter().filter(|fault| !matches!(fault, TopicError::Replicas { .. }));

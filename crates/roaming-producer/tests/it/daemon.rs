@@ -295,8 +295,9 @@ impl Drop for Process {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_owner_leaves_repeats_and_no_hole() {
     let broker = TestBroker::start().await;
-    // About twelve simulated hours in twenty seconds, so that the kill comes in the middle.
-    broker.load(&["--speed", "2400"]).await.expect("loaded");
+    // Slow enough for the kill to come in the middle: this broker tells no settings, so that the process
+    // starts some seconds late.
+    broker.load(&["--speed", "1200"]).await.expect("loaded");
     let (run, expected) = broker.expected("small").await;
     let first = Process::start(&broker);
     let start = Instant::now();
@@ -310,6 +311,7 @@ async fn a_killed_owner_leaves_repeats_and_no_hole() {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     first.kill();
+    broker.resume_at_full_speed("small").await;
     let second = Daemon::start(config(&broker)).await;
     second.finish(run).await;
     second.stop().await;
