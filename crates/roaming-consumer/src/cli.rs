@@ -9,6 +9,7 @@ use roaming_service::Exit;
 use roaming_service::config::table::{POSTGRES_DSN, STORE};
 use roaming_service::config::{ConfigArgs, Settings};
 use roaming_service::shutdown::stop_on_signal;
+use roaming_service::telemetry::Reader;
 use roaming_store::{PostgresOptions, PostgresStore, RunRow, SqliteStore, Store, StoreError};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
@@ -45,6 +46,14 @@ struct VerifyArgs {
 }
 
 impl Cli {
+    /// Returns who reads the log.
+    pub fn log_reader(&self) -> Reader {
+        match self.command {
+            None | Some(Command::Run) => Reader::Operator,
+            Some(_) => Reader::Caller,
+        }
+    }
+
     /// Does what was asked for.
     pub async fn execute(self, settings: &Settings) -> Exit {
         let place = match Place::of(settings) {

@@ -11,7 +11,7 @@ async fn main() -> Exit {
         Ok(read) => read,
         Err(exit) => return exit,
     };
-    match telemetry::start(&settings) {
+    match telemetry::start(&settings, cli.log_reader()) {
         Ok(()) => cli.execute(&settings).await,
         Err(error) => Exit::Usage.tell(&error),
     }

@@ -2,6 +2,7 @@
 
 use roaming_lab::cli::Cli;
 use roaming_service::config::{Program, read};
+use roaming_service::telemetry::Reader;
 use roaming_service::{Exit, telemetry};
 
 #[tokio::main]
@@ -10,7 +11,7 @@ async fn main() -> Exit {
         Ok(read) => read,
         Err(exit) => return exit,
     };
-    match telemetry::start(&settings) {
+    match telemetry::start(&settings, Reader::Operator) {
         Ok(()) => cli.execute(&settings).await,
         Err(error) => Exit::Usage.tell(&error),
     }

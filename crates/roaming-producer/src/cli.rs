@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand};
 use roaming_service::config::table::SCENARIO_PATH;
 use roaming_service::config::{ConfigArgs, Settings};
 use roaming_service::kafka::KafkaSettings;
+use roaming_service::telemetry::Reader;
 use roaming_service::{Exit, shutdown};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
@@ -82,6 +83,11 @@ pub struct LoadCli {
 }
 
 impl Cli {
+    /// Returns who reads the log.
+    pub fn log_reader(&self) -> Reader {
+        if matches!(self.command, Command::Run) { Reader::Operator } else { Reader::Caller }
+    }
+
     /// Does what the command line asks for.
     pub async fn run(self, settings: &Settings) -> Exit {
         let kafka = KafkaSettings::of(settings);

@@ -1,19 +1,17 @@
 //! The settings of every Kafka client, and what to do about its errors.
 
+mod context;
 mod security;
 
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
-use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use tracing::{debug, error, info, warn};
 
 use crate::config::Settings;
 use crate::config::table::BOOTSTRAP_SERVERS;
 
+pub use context::{LogContext, log_library_error, log_library_line};
 pub use security::{Identity, Scram, ScramMechanism, Security, Tls};
 
 /// Consumer group of the producers, on `roaming.lanes`.
@@ -23,9 +21,6 @@ pub const CONSUMER_GROUP: &str = "roaming-consumer";
 
 /// How long a client waits for a broker to answer the first question before it says that none does.
 pub const REACH_TIMEOUT: Duration = Duration::from_secs(15);
-
-/// How OpenSSL begins to tell of an alert that the other side has sent (RFC 8446, clause 6.2).
-const TLS_ALERT: &str = "SSL alert number";
 
 /// What kind of broker the clients talk to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -242,78 +237,6 @@ impl ClientError {
     pub fn is_denial(&self) -> bool {
         matches!(self, Self::Denied { .. } | Self::Refused { .. })
     }
-}
-
-/// A client context that sends what the library says to `tracing`; for clients without callbacks.
-///
-/// It keeps why a broker and the client do not accept each other: an operation fails with a time-out then,
-/// and only the library's own error tells more.
-#[derive(Debug, Default)]
-pub struct LogContext {
-    refusal: Mutex<Option<String>>,
-}
-
-impl LogContext {
-    /// Returns why a broker and the client do not accept each other, where they do not.
-    pub fn refusal(&self) -> Option<String> {
-        self.refusal.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-}
-
-impl ClientContext for LogContext {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        log_library_line(level, facility, message);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        use RDKafkaErrorCode as Code;
-        let code = error.rdkafka_error_code();
-        // With TLS 1.3 a broker refuses a certificate after the handshake: for the library that is a lost
-        // connection like any other, and only its text has the alert.
-        let is_alert = code == Some(Code::BrokerTransportFailure) && reason.contains(TLS_ALERT);
-        let is_refusal =
-            matches!(code, Some(Code::SSL | Code::Authentication | Code::SaslAuthenticationFailed));
-        if is_alert || is_refusal {
-            let mut refusal = self.refusal.lock().unwrap_or_else(PoisonError::into_inner);
-            *refusal = Some(reason.to_owned());
-        }
-        log_library_error(&error, reason);
-    }
-}
-
-impl ConsumerContext for LogContext {}
-
-/// Logs one line of the client library; contexts with callbacks of their own call it.
-///
-/// Errors of the library are warnings here: it reconnects by itself, and what it cannot mend comes back
-/// as an error of an operation.
-pub fn log_library_line(level: RDKafkaLogLevel, facility: &str, message: &str) {
-    // Remarks about settings (CONFWARN) repeat with every client; each of ours is meant. A lost
-    // connection (FAIL) comes as an error too, see `log_library_error`.
-    let is_told_enough = matches!(facility, "CONFWARN" | "FAIL");
-    let level = if is_told_enough { RDKafkaLogLevel::Debug } else { level };
-    match level {
-        RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
-            error!(target: "librdkafka", facility, "{message}");
-        }
-        RDKafkaLogLevel::Error | RDKafkaLogLevel::Warning => {
-            warn!(target: "librdkafka", facility, "{message}");
-        }
-        RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => {
-            info!(target: "librdkafka", facility, "{message}");
-        }
-        RDKafkaLogLevel::Debug => debug!(target: "librdkafka", facility, "{message}"),
-    }
-}
-
-/// Logs an error that concerns a whole client; contexts with callbacks of their own call it.
-///
-/// The end of a partition comes this way too; it is no error, but what a reader asked for.
-pub fn log_library_error(error: &KafkaError, reason: &str) {
-    if error.rdkafka_error_code() == Some(RDKafkaErrorCode::PartitionEOF) {
-        return;
-    }
-    warn!(target: "librdkafka", error = crate::telemetry::chain(error), "{reason}");
 }
 
 #[cfg(test)]

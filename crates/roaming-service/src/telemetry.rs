@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::io::IsTerminal;
 
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::ParseError;
+use tracing_subscriber::filter::{LevelFilter, ParseError};
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
 use crate::config::Settings;
@@ -13,32 +13,48 @@ use crate::config::table::{LOG, LOG_FORMAT};
 
 /// The form of a log line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogFormat {
+enum LogFormat {
     /// One JSON object a line, for log collectors.
     Json,
     /// A line for people.
     Human,
 }
 
-/// Starts logging as a program is configured.
+/// Who reads the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reader {
+    /// Whoever looks after a daemon: all that the level lets pass.
+    Operator,
+    /// Who has typed a command, and gets one line that says why it failed. What the Kafka library says on
+    /// the way would bury it, and is shown at level `debug` only.
+    Caller,
+}
+
+/// Starts logging for the whole process, as a program is configured; call it once, first thing in `main`.
 ///
 /// # Errors
-/// See [`init`].
-pub fn start(settings: &Settings) -> Result<(), TelemetryError> {
+/// Fails where the filter cannot be read, or logging was started before.
+pub fn start(settings: &Settings, reader: Reader) -> Result<(), TelemetryError> {
     let format = match settings.text(&LOG_FORMAT) {
         "human" => LogFormat::Human,
         _ => LogFormat::Json,
     };
-    init(format, settings.text(&LOG))
+    init(format, filter(settings.text(&LOG), reader)?)
 }
 
-/// Starts logging for the whole process; call it once, first thing in `main`.
-///
-/// # Errors
-/// Fails where `filter` cannot be read, or logging was started before.
-pub fn init(format: LogFormat, filter: &str) -> Result<(), TelemetryError> {
-    let filter = EnvFilter::try_new(filter)
-        .map_err(|source| TelemetryError::Filter { filter: filter.to_owned(), source })?;
+fn filter(text: &str, reader: Reader) -> Result<EnvFilter, TelemetryError> {
+    let filter = EnvFilter::try_new(text)
+        .map_err(|source| TelemetryError::Filter { filter: text.to_owned(), source })?;
+    let is_debug = filter.max_level_hint().is_none_or(|level| level >= LevelFilter::DEBUG);
+    Ok(match reader {
+        Reader::Caller if !is_debug => {
+            filter.add_directive("librdkafka=off".parse().expect("a directive"))
+        }
+        _ => filter,
+    })
+}
+
+fn init(format: LogFormat, filter: EnvFilter) -> Result<(), TelemetryError> {
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match format {
         LogFormat::Json => lines.json().flatten_event(true).finish().try_init(),
@@ -101,8 +117,21 @@ mod tests {
     }
 
     #[test]
+    fn who_types_a_command_sees_the_library_at_debug_only() {
+        let shows_library = |text, reader| {
+            let filter = filter(text, reader).expect("a filter").to_string();
+            !filter.split(',').any(|directive| directive == "librdkafka=off")
+        };
+        assert!(shows_library("info", Reader::Operator));
+        assert!(!shows_library("info", Reader::Caller));
+        assert!(!shows_library("off", Reader::Caller));
+        assert!(shows_library("debug", Reader::Caller));
+        assert!(shows_library("warn,librdkafka=debug", Reader::Caller));
+    }
+
+    #[test]
     fn a_wrong_filter_says_what_a_right_one_is() {
-        let error = init(LogFormat::Json, "info=verbose=more").expect_err("no filter");
+        let error = filter("info=verbose=more", Reader::Operator).expect_err("no filter");
         assert!(error.to_string().contains("use a level such as `info`"), "{error}");
     }
 }

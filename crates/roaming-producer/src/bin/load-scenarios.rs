@@ -3,6 +3,7 @@
 use clap::CommandFactory;
 use roaming_producer::cli::LoadCli;
 use roaming_service::config::{Program, read};
+use roaming_service::telemetry::Reader;
 use roaming_service::{Exit, telemetry};
 
 #[tokio::main]
@@ -11,7 +12,7 @@ async fn main() -> Exit {
         Ok(read) => read,
         Err(exit) => return exit,
     };
-    match telemetry::start(&settings) {
+    match telemetry::start(&settings, Reader::Caller) {
         Ok(()) => cli.run(&settings).await,
         Err(error) => Exit::Usage.tell(&error),
     }

@@ -57,6 +57,24 @@ fn what_is_typed_wrong_ends_with_64_and_says_what_is_right() {
 }
 
 #[test]
+fn a_command_says_in_one_line_that_no_broker_answers() {
+    let commands: [(&str, &[&str]); 3] = [
+        (PRODUCER, &["scenarios", "status"]),
+        (PRODUCER, &["topics", "check"]),
+        (LOAD, &["--profile", "demo"]),
+    ];
+    // Each waits for a broker as long as that may take to start.
+    let waiting =
+        commands.map(|(binary, args)| std::thread::spawn(move || run(binary, NOWHERE, args)));
+    for output in waiting {
+        let output = output.join().expect("a command");
+        check(&output, Exit::Failed, "error: no broker answers at 127.0.0.1:1; start it");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(said.lines().count(), 1, "{said}");
+    }
+}
+
+#[test]
 fn a_taken_port_ends_with_64_and_names_the_setting() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = taken.local_addr().expect("an address").to_string();

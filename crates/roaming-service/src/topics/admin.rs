@@ -5,12 +5,11 @@ use std::fmt;
 use rdkafka::admin::{
     AdminClient, AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication,
 };
-use rdkafka::client::DefaultClientContext;
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::metadata::{Metadata, MetadataTopic};
 
 use super::{Cleanup, TopicAdmin, TopicError, TopicSpec, metadata, partitions, partitions_in};
-use crate::kafka::{ClientError, KafkaSettings, REACH_TIMEOUT};
+use crate::kafka::{ClientError, KafkaSettings, LogContext, REACH_TIMEOUT};
 
 /// The largest batch that the clients send, in octets: librdkafka's `message.max.bytes`. A topic that takes
 /// less would refuse a full one, again and again.
@@ -21,7 +20,7 @@ const REPLICAS_MAX: usize = 3;
 
 /// Topic administration of Apache Kafka.
 pub struct KafkaAdmin {
-    client: AdminClient<DefaultClientContext>,
+    client: AdminClient<LogContext>,
     settings: KafkaSettings,
 }
 
@@ -33,7 +32,7 @@ impl KafkaAdmin {
     pub fn try_new(settings: &KafkaSettings) -> Result<Self, ClientError> {
         let client = settings
             .admin()
-            .create()
+            .create_with_context(LogContext::default())
             .map_err(|source| settings.explain("create a client", source))?;
         Ok(Self { client, settings: settings.clone() })
     }
