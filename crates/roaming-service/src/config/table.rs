@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 use super::setting::{InLab, Kind, Program, Setting, Spelling};
 
@@ -64,8 +65,8 @@ settings! {
         env: "ROAMING_LOG",
         flag: "log",
         kind: Kind::Text {
-            check: |text| EnvFilter::try_new(text).is_ok(),
-            allowed: "a level such as `info`, or `target=level` separated by commas",
+            check: is_log_filter,
+            allowed: "a level (off, error, warn, info, debug or trace), or several of `target=level` separated by commas",
         },
         default: Some("info"),
         lab: Some(InLab { flag: "log", default: "warn" }),
@@ -276,6 +277,13 @@ pub(super) fn spellings() -> impl Iterator<Item = Spelling> {
         let (direct, by_file) = setting.spellings(Program::Consumer);
         std::iter::once(direct).chain(by_file)
     })
+}
+
+/// Whether each part is a level or has one. The library would take any other word for a target, and then log
+/// nothing else.
+fn is_log_filter(text: &str) -> bool {
+    let has_level = |part: &str| part.contains('=') || part.trim().parse::<LevelFilter>().is_ok();
+    text.split(',').all(has_level) && EnvFilter::try_new(text).is_ok()
 }
 
 fn are_servers(text: &str) -> bool {

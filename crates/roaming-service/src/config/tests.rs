@@ -176,13 +176,23 @@ fn what_is_out_of_range_says_what_is_allowed_and_where_it_stands() {
         &[("config", place), ("listen", "foo"), ("log", "a=b=c")],
         &[("ROAMING_FLUSH_INTERVAL_MS", "5"), ("BOOTSTRAP_SERVERS", "a:1,b")],
         &[
-            "telemetry.log (flag --log): `a=b=c` is not allowed; allowed is a level such as `info`",
+            "telemetry.log (flag --log): `a=b=c` is not allowed; allowed is a level (off, error, warn, ",
             "kafka.bootstrap_servers (env BOOTSTRAP_SERVERS): `a:1,b` is not allowed; allowed is `host:port`",
             "(flag --listen): `foo` is not allowed; allowed is an IP address and a port, such as",
             &format!("(file {place}:2): `7` is not allowed; allowed is minutes that divide a day"),
             "`5` is not allowed; allowed is a whole number from 10 to 10000",
         ],
     );
+}
+
+#[test]
+fn a_misspelt_log_level_is_refused() {
+    for text in ["inof", "roaming_producer", "info,roaming_producer", "librdkafka=inof"] {
+        check_refused(&[("log", text)], &[], &["telemetry.log (flag --log): `"]);
+    }
+    for text in ["info", "WARN", "off", "warn,librdkafka=debug", "[checkpoint]=trace"] {
+        consumer(&[("log", text)], &[]);
+    }
 }
 
 #[test]
