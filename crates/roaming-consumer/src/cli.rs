@@ -30,7 +30,7 @@ pub struct Cli {
 enum Command {
     /// Consume, count, and serve the page (the default)
     Run,
-    /// Compare a run with its ledger: status 0 where it balances, 2 where it does not
+    /// Compare a run with its ledger: status 0 where it balances, 2 where it does not or is not finished
     Verify(VerifyArgs),
     /// List the runs in the store
     Runs,

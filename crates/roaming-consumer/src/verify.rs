@@ -133,9 +133,8 @@ fn compare(
 ) -> Balance {
     let (extent, prefixes) = match completeness {
         Completeness::Whole => (Extent::Whole, BTreeMap::new()),
-        Completeness::Stopped | Completeness::Unfinished { .. } => {
-            (Extent::Stopped, prefixes(simulation, &found.lanes))
-        }
+        Completeness::Stopped => (Extent::Stopped, prefixes(simulation, &found.lanes)),
+        Completeness::Unfinished { .. } => (Extent::SoFar, prefixes(simulation, &found.lanes)),
     };
     let expected = ledger(simulation, window, &prefixes);
     let found = FoundRun {

@@ -15,7 +15,7 @@ pub enum Exit {
     Done,
     /// Status 1: something failed that the command could not help.
     Failed,
-    /// Status 2: the balance of a run does not hold.
+    /// Status 2: the balance of a run does not hold, or the run is not finished.
     Unbalanced,
     /// Status 64: wrong use or configuration (`EX_USAGE` of sysexits.h).
     Usage,

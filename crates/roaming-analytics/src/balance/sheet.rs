@@ -73,10 +73,14 @@ fn write_lane(f: &mut fmt::Formatter<'_>, line: &LaneLine, extent: Extent) -> fm
     )?;
     match found {
         Some(row) if row.is_finished() => write!(f, "finished")?,
-        Some(row) if extent == Extent::Stopped => {
-            write!(f, "stopped at {} ({})", Grouped(row.next.get()), row.emission_time)?;
+        Some(row) => {
+            let state = match extent {
+                Extent::Whole => "open",
+                Extent::Stopped => "stopped",
+                Extent::SoFar => "so far",
+            };
+            write!(f, "{state} at {} ({})", Grouped(row.next.get()), row.emission_time)?;
         }
-        Some(row) => write!(f, "open at {} ({})", Grouped(row.next.get()), row.emission_time)?,
         None => write!(f, "unseen")?,
     }
     for (index, finding) in line.findings.iter().enumerate() {
@@ -141,25 +145,20 @@ fn write_rest(f: &mut fmt::Formatter<'_>, unlisted: usize, what: &str) -> fmt::R
 
 fn write_verdict(f: &mut fmt::Formatter<'_>, balance: &Balance) -> fmt::Result {
     let sums = balance.sums();
-    match (balance.holds(), balance.extent) {
-        (true, Extent::Whole) => write!(
-            f,
-            "the balance holds: {} events, digest {}",
-            Grouped(sums.found.events),
-            sums.found.digest
-        ),
-        (true, Extent::Stopped) => write!(
-            f,
-            "the balance holds up to where the run stopped: {} events, digest {}",
-            Grouped(sums.found.events),
-            sums.found.digest
-        ),
-        (false, _) => write!(
+    if !balance.holds() {
+        return write!(
             f,
             "the balance does not hold: {} lanes differ, {} rows differ, {} invariants broken",
             sums.lanes_differing, balance.rows_differing, balance.violations_found
-        ),
+        );
     }
+    let how_far = match balance.extent {
+        Extent::Whole => "",
+        Extent::Stopped => " up to where the run stopped",
+        Extent::SoFar => " so far",
+    };
+    let (events, digest) = (Grouped(sums.found.events), sums.found.digest);
+    write!(f, "the balance holds{how_far}: {events} events, digest {digest}")
 }
 
 /// A number with commas between groups of three digits.

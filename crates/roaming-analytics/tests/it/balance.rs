@@ -192,6 +192,21 @@ fn a_stopped_run_balances_up_to_where_it_stopped() {
 }
 
 #[test]
+fn of_a_run_that_goes_on_the_sheet_does_not_say_that_it_stopped() {
+    let mut case = Case::new();
+    case.extent = Extent::SoFar;
+    for row in &mut case.lanes {
+        row.end = None;
+    }
+    let balance = case.compare();
+    assert!(balance.holds(), "{balance}");
+    let sheet = balance.to_string();
+    assert!(sheet.contains("so far at 12 (2026-06-01T02:30:00.000Z)"), "{sheet}");
+    assert!(sheet.contains("the balance holds so far: "), "{sheet}");
+    assert!(!sheet.contains("stopped"), "{sheet}");
+}
+
+#[test]
 fn a_lane_that_was_stopped_before_its_first_event_leaves_no_trace() {
     let mut case = Case::new();
     case.expected.lanes.insert(lane(2), LaneTally::default());

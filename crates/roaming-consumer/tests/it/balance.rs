@@ -403,6 +403,7 @@ async fn a_stopped_run_is_compared_up_to_where_it_stopped() {
     let sheet = String::from_utf8_lossy(&unfinished.stdout).into_owned();
     assert_eq!(unfinished.status.code(), Some(2), "{sheet}");
     assert!(sheet.contains("the run is not finished: 7 of 8 lanes are"), "{sheet}");
+    assert!(sheet.contains("so far at 100") && !sheet.contains("stopped"), "{sheet}");
 
     let stopped = RunRow { state: "stopped".to_owned(), ..run_row(&counted.simulation) };
     counted.store.put_run(&stopped).await.unwrap();
