@@ -3,6 +3,7 @@
 mod context;
 mod security;
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
@@ -155,9 +156,19 @@ impl KafkaSettings {
     }
 
     /// Says what an error of a client means, and what to do.
-    pub fn explain(&self, operation: &'static str, source: KafkaError) -> ClientError {
+    pub fn explain(
+        &self,
+        operation: impl Into<Cow<'static, str>>,
+        source: KafkaError,
+    ) -> ClientError {
         use RDKafkaErrorCode as Code;
-        match source.rdkafka_error_code() {
+        let operation = operation.into();
+        let code = match &source {
+            // The library gives no code for these.
+            KafkaError::AdminOp(code) => Some(*code),
+            source => source.rdkafka_error_code(),
+        };
+        match code {
             Some(
                 Code::AllBrokersDown
                 | Code::BrokerTransportFailure
@@ -195,11 +206,11 @@ pub enum ClientError {
     },
     /// The broker refuses this client.
     #[error(
-        "the broker does not allow this client to {operation}; grant the right, or use other credentials"
+        "the broker does not allow this client to {operation}; grant the right (scripts/kafka-acls grants each identity those it needs), or use other credentials"
     )]
     Denied {
         /// What was tried.
-        operation: &'static str,
+        operation: Cow<'static, str>,
         /// What the broker said.
         source: KafkaError,
     },
@@ -226,7 +237,7 @@ pub enum ClientError {
     #[error("could not {operation}")]
     Operation {
         /// What was tried.
-        operation: &'static str,
+        operation: Cow<'static, str>,
         /// What was said.
         source: KafkaError,
     },
@@ -276,6 +287,14 @@ mod tests {
     fn the_embedded_broker_gets_one_request_at_a_time() {
         assert_eq!(settings(Broker::Embedded).producer().get("max.in.flight"), Some("1"));
         assert_eq!(settings(Broker::Kafka).producer().get("max.in.flight"), Some("5"));
+    }
+
+    #[test]
+    fn a_right_that_an_administrator_lacks_is_told_as_one() {
+        let source = KafkaError::AdminOp(RDKafkaErrorCode::TopicAuthorizationFailed);
+        let error = settings(Broker::Kafka).explain("create topic x", source);
+        assert!(error.is_denial());
+        assert!(error.to_string().contains("to create topic x; grant the right"), "{error}");
     }
 
     #[test]

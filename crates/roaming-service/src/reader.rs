@@ -101,7 +101,7 @@ impl TopicReader {
                         Some(RDKafkaErrorCode::UnknownTopicOrPartition) => {
                             ClientError::UnknownTopic { topic: self.topic.to_owned() }
                         }
-                        _ => self.settings.explain("read a topic", error),
+                        _ => self.settings.explain(format!("read topic {}", self.topic), error),
                     });
                 }
                 // The client logged it through its context and tries again by itself.

@@ -115,7 +115,7 @@ pub fn partitions_in(
                 == Some(RDKafkaErrorCode::TopicAuthorizationFailed) =>
         {
             let source = KafkaError::MetadataFetch(RDKafkaErrorCode::TopicAuthorizationFailed);
-            Err(settings.explain("read metadata", source))
+            Err(settings.explain(format!("look at topic {topic}"), source))
         }
         _ => Err(ClientError::UnknownTopic { topic: topic.to_owned() }),
     }
@@ -189,14 +189,6 @@ pub enum TopicError {
         /// What to do.
         remedy: String,
     },
-    /// The broker refused to create a topic.
-    #[error("topic {topic} could not be created")]
-    Create {
-        /// The topic.
-        topic: &'static str,
-        /// What the broker said.
-        source: RDKafkaErrorCode,
-    },
     /// The client could not ask.
     #[error(transparent)]
     Client(#[from] ClientError),
@@ -208,8 +200,7 @@ impl TopicError {
         match self {
             Self::TooFew { topic, .. }
             | Self::Replicas { topic, .. }
-            | Self::Setting { topic, .. }
-            | Self::Create { topic, .. } => topic,
+            | Self::Setting { topic, .. } => topic,
             Self::Client(ClientError::UnknownTopic { topic }) => topic,
             Self::Client(_) => "",
         }
@@ -218,7 +209,25 @@ impl TopicError {
 
 #[cfg(test)]
 mod tests {
+    use rdkafka::mocking::MockCluster;
+    use rdkafka::types::RDKafkaRespErr;
+
     use super::*;
+    use crate::kafka::Broker;
+
+    #[test]
+    fn a_topic_that_may_not_be_seen_is_named_with_what_grants_the_right() {
+        let cluster = MockCluster::new(1).expect("a broker");
+        cluster.create_topic(EVENTS, 1, 1).expect("a topic");
+        let denied = RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
+        cluster.topic_error(EVENTS, denied).expect("an error");
+        let settings = KafkaSettings::new(cluster.bootstrap_servers(), Broker::Embedded);
+        let error = partitions(&settings, EVENTS).expect_err("denied");
+        assert!(error.is_denial());
+        let said = error.to_string();
+        assert!(said.contains("to look at topic roaming.events; grant the right"), "{said}");
+        assert!(said.contains("scripts/kafka-acls"), "{said}");
+    }
 
     #[test]
     fn control_and_progress_are_compacted_and_the_scaling_topics_scale() {

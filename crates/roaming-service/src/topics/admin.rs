@@ -5,7 +5,7 @@ use std::fmt;
 use rdkafka::admin::{
     AdminClient, AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication,
 };
-use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::metadata::{Metadata, MetadataTopic};
 
 use super::{Cleanup, TopicAdmin, TopicError, TopicSpec, metadata, partitions, partitions_in};
@@ -73,8 +73,8 @@ impl KafkaAdmin {
             .map_err(|source| self.settings.explain("read the settings of topics", source))?;
         for ((spec, replicas), described) in present.into_iter().zip(described) {
             let resource = described.map_err(|code| {
-                let source = rdkafka::error::KafkaError::AdminOp(code);
-                self.settings.explain("read the settings of topics", source)
+                let operation = format!("read the settings of topic {}", spec.name);
+                self.settings.explain(operation, KafkaError::AdminOp(code))
             })?;
             faults.extend(unsafe_settings(spec, replicas, &resource));
         }
@@ -120,7 +120,9 @@ impl TopicAdmin for KafkaAdmin {
                     check_partitions(spec, partitions(&self.settings, spec.name)?)?;
                 }
                 Some(code) => {
-                    return Err(TopicError::Create { topic: spec.name, source: code });
+                    let source = KafkaError::AdminOp(code);
+                    let operation = format!("create topic {}", spec.name);
+                    return Err(self.settings.explain(operation, source).into());
                 }
             }
         }

@@ -294,6 +294,9 @@ fn wrong_identities(secure: &Secure, platform: &Platform) -> Result<()> {
             let load = ["--profile", "demo", "--name", "theirs"];
             let says = "Cluster authorization failed";
             refused(platform, "missing right", FAILED, says, reader.args(load))?;
+            let mut reader = secure.command(platform, "roaming-producer", "roaming-reader")?;
+            let says = "does not allow this client to create topic roaming.";
+            refused(platform, "missing right", FAILED, says, reader.args(["topics", "create"]))?;
         }
         By::Certificate => {
             // A certificate of an authority that the broker does not name is not even shown to it.
