@@ -204,6 +204,16 @@ pub enum ClientError {
         /// What the client saw.
         source: KafkaError,
     },
+    /// Something listens at an address, and does not answer.
+    #[error(
+        "what listens at {bootstrap_servers} does not answer as a broker; wait until it has started, or set kafka.security to what its listener asks for (--kafka-security, ROAMING_KAFKA_SECURITY)"
+    )]
+    NoAnswer {
+        /// The addresses that were tried.
+        bootstrap_servers: String,
+        /// What the client saw.
+        source: KafkaError,
+    },
     /// The broker refuses this client.
     #[error(
         "the broker does not allow this client to {operation}; grant the right (scripts/kafka-acls grants each identity those it needs), or use other credentials"

@@ -3,6 +3,7 @@
 mod admin;
 
 use std::future::Future;
+use std::net::{TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -142,9 +143,26 @@ fn metadata(settings: &KafkaSettings, topic: Option<&str>) -> Result<Metadata, C
             return Err(ClientError::Refused { bootstrap_servers, reason });
         }
         if start.elapsed() + ASK_TIMEOUT > REACH_TIMEOUT {
-            return Err(settings.explain("read metadata", source));
+            return Err(match settings.explain("read metadata", source) {
+                // A listener with TLS hangs up on who speaks without, and the library does not say so.
+                ClientError::Unreachable { bootstrap_servers, source }
+                    if is_listening(&bootstrap_servers) =>
+                {
+                    ClientError::NoAnswer { bootstrap_servers, source }
+                }
+                error => error,
+            });
         }
     }
+}
+
+/// Whether anything takes connections at one of the addresses.
+fn is_listening(servers: &str) -> bool {
+    let connects = |address| TcpStream::connect_timeout(&address, ASK_TIMEOUT).is_ok();
+    servers
+        .split(',')
+        .filter_map(|server| server.trim().to_socket_addrs().ok())
+        .any(|mut addresses| addresses.any(connects))
 }
 
 /// Why topics are not as they must be.
@@ -214,6 +232,20 @@ mod tests {
 
     use super::*;
     use crate::kafka::Broker;
+
+    #[test]
+    fn a_listener_that_is_no_plain_broker_is_told_from_none() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("an address").to_string();
+        // It hangs up on everybody, for as long as the test runs.
+        std::thread::spawn(move || listener.incoming().for_each(drop));
+        let settings = KafkaSettings::new(address, Broker::Kafka);
+        let error = partitions(&settings, EVENTS).expect_err("no broker");
+        assert!(!error.is_denial());
+        let said = error.to_string();
+        assert!(said.contains("does not answer as a broker"), "{said}");
+        assert!(said.contains("ROAMING_KAFKA_SECURITY"), "{said}");
+    }
 
     #[test]
     fn a_topic_that_may_not_be_seen_is_named_with_what_grants_the_right() {
