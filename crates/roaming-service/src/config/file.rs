@@ -97,8 +97,14 @@ fn in_order<V>(map: HashMap<Spanned<String>, V>) -> Vec<(Spanned<String>, V)> {
 
 fn syntax(name: &str, error: &serde_saphyr::Error) -> ConfigError {
     let error = error.without_snippet();
-    let mut what = error.to_string();
     let mut place = String::new();
+    if let serde_saphyr::Error::DuplicateMappingKey { key, location } = error {
+        let (line, column) = (location.line(), location.column());
+        let key = key.as_deref().unwrap_or("a key");
+        let what = format!(":{line}:{column}: `{key}` stands twice; remove one");
+        return ConfigError::File { file: name.to_owned(), what };
+    }
+    let mut what = error.to_string();
     if let Some(location) = error.location() {
         // The place stands in front.
         let behind = format!(" at line {}, column {}", location.line(), location.column());

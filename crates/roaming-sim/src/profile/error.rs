@@ -59,7 +59,12 @@ impl ProfileError {
     pub(super) fn from_yaml(source_name: &str, error: &serde_saphyr::Error) -> Self {
         let error = error.without_snippet();
         let location = error.location().unwrap_or(Location::UNKNOWN);
-        let mut what = error.to_string();
+        let mut what = match error {
+            serde_saphyr::Error::DuplicateMappingKey { key: Some(key), .. } => {
+                format!("`{key}` stands twice; remove one")
+            }
+            error => error.to_string(),
+        };
         // The place stands in front already.
         let place = format!(" at line {}, column {}", location.line(), location.column());
         if let Some(rest) = what.strip_suffix(&place) {

@@ -53,6 +53,11 @@ fn an_unknown_key_is_named_with_the_known_ones() {
         ),
     );
     check(
+        "duration_h: 12",
+        "duration_h: 12\nsubscribers: 3",
+        "my.yaml:LINE:1: `subscribers` stands twice; remove one",
+    );
+    check(
         "rat: eutran",
         "rat: lte",
         "my.yaml:LINE:19: unknown variant `lte`, expected one of geran, utran, eutran, nr",
