@@ -12,9 +12,10 @@ use crate::Exit;
 /// Shows or checks the settings, and does nothing else
 #[derive(Clone, Debug, clap::Args)]
 #[group(skip)]
+#[command(group = clap::ArgGroup::new("what").args(["print", "check"]).required(true))]
 pub struct ConfigArgs {
     /// Prints each setting: key, value, where it comes from, and its variable
-    #[arg(long, required_unless_present = "check", conflicts_with = "check")]
+    #[arg(long)]
     print: bool,
     /// Says all that is wrong, with status 64, or that nothing is
     #[arg(long)]
