@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use roaming_service::Exit;
 use roaming_service::config::table::{POSTGRES_DSN, STORE};
-use roaming_service::config::{ConfigArgs, Settings};
+use roaming_service::config::{Check, ConfigArgs, Settings};
 use roaming_service::shutdown::stop_on_signal;
 use roaming_service::telemetry::Reader;
 use roaming_store::{PostgresOptions, PostgresStore, RunRow, SqliteStore, Store, StoreError};
@@ -17,6 +17,9 @@ use tracing::info;
 use crate::error::store_exit;
 use crate::verify::{VerifyError, find_run, verify};
 use crate::{App, Bound, Config, ConsumerError};
+
+/// What is checked of the settings beyond each one's own kind, so that it is told beside all else.
+pub const CHECKS: [Check; 1] = [(&POSTGRES_DSN, check_dsn)];
 
 /// Counts roaming events exactly once, and proves it
 #[derive(Debug, Parser)]
@@ -66,6 +69,16 @@ impl Cli {
             Some(Command::Runs) => print_runs(place).await,
             Some(Command::Config(args)) => args.execute(settings),
         }
+    }
+}
+
+fn check_dsn(dsn: &str) -> Result<(), String> {
+    match dsn.parse::<PostgresOptions>() {
+        Ok(_) => Ok(()),
+        Err(StoreError::WrongDsn { reason }) => Err(format!(
+            "cannot be used: {reason}; write it as postgres://role:password@host:5432/database"
+        )),
+        Err(error) => Err(format!("cannot be used: {error}")),
     }
 }
 

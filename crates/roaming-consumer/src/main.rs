@@ -1,13 +1,13 @@
 //! The consumer daemon and its commands; see the library.
 
 use clap::CommandFactory;
-use roaming_consumer::cli::Cli;
+use roaming_consumer::cli::{CHECKS, Cli};
 use roaming_service::config::{Program, read};
 use roaming_service::{Exit, telemetry};
 
 #[tokio::main]
 async fn main() -> Exit {
-    let (cli, settings) = match read::<Cli>(Program::Consumer, Cli::command()) {
+    let (cli, settings) = match read::<Cli>(Program::Consumer, Cli::command(), &CHECKS) {
         Ok(read) => read,
         Err(exit) => return exit,
     };

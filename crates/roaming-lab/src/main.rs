@@ -7,7 +7,7 @@ use roaming_service::{Exit, telemetry};
 
 #[tokio::main]
 async fn main() -> Exit {
-    let (cli, settings) = match read::<Cli>(Program::Lab, Cli::with_defaults()) {
+    let (cli, settings) = match read::<Cli>(Program::Lab, Cli::with_defaults(), &[]) {
         Ok(read) => read,
         Err(exit) => return exit,
     };

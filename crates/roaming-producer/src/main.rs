@@ -7,7 +7,7 @@ use roaming_service::{Exit, telemetry};
 
 #[tokio::main]
 async fn main() -> Exit {
-    let (cli, settings) = match read::<Cli>(Program::Producer, Cli::command()) {
+    let (cli, settings) = match read::<Cli>(Program::Producer, Cli::command(), &[]) {
         Ok(read) => read,
         Err(exit) => return exit,
     };

@@ -44,6 +44,10 @@ pub struct Settings {
     values: BTreeMap<&'static str, (Secret, Origin)>,
 }
 
+/// A further check of a setting, by who knows what it means: says what is wrong with a value, to follow the
+/// value or the stars in its place.
+pub type Check = (&'static Setting, fn(&str) -> Result<(), String>);
+
 /// Reads a program's command line and its settings, or says what is wrong with them.
 ///
 /// # Errors
@@ -51,6 +55,7 @@ pub struct Settings {
 pub fn read<C: FromArgMatches>(
     program: Program,
     command: clap::Command,
+    checks: &[Check],
 ) -> Result<(C, Settings), Exit> {
     let parsed = command.args(flags::arguments(program)).try_get_matches().and_then(|matches| {
         let flags = Flags::of_matches(program, &matches);
@@ -61,7 +66,7 @@ pub fn read<C: FromArgMatches>(
         let _ = error.print();
         if error.use_stderr() { Exit::Usage } else { Exit::Done }
     })?;
-    let settings = Settings::resolve(program, &flags, &Environment::of_process());
+    let settings = Settings::resolve(program, &flags, &Environment::of_process(), checks);
     Ok((arguments, settings.map_err(|errors| errors.tell())?))
 }
 
@@ -74,9 +79,11 @@ impl Settings {
         program: Program,
         flags: &Flags,
         environment: &Environment,
+        checks: &[Check],
     ) -> Result<Self, ConfigErrors> {
         let mut errors = environment.unknown();
-        let mut sources = Sources { program, flags, environment, file: SettingsFile::default() };
+        let file = SettingsFile::default();
+        let mut sources = Sources { program, flags, environment, file, checks };
         let mut values = BTreeMap::new();
         for setting in
             table::ALL.iter().copied().filter(|setting| setting.programs.contains(&program))
@@ -142,6 +149,7 @@ struct Sources<'a> {
     flags: &'a Flags,
     environment: &'a Environment,
     file: SettingsFile,
+    checks: &'a [Check],
 }
 
 impl Sources<'_> {
@@ -157,7 +165,8 @@ impl Sources<'_> {
             return Some((Secret::new(default), Origin::Default));
         };
         // A secret whose file cannot be read has been told of, and has no value to check.
-        let checked = if errors.len() > told { Ok(()) } else { setting.kind.check(value.reveal()) };
+        let checked =
+            if errors.len() > told { Ok(()) } else { self.check(setting, value.reveal()) };
         if let Err(complaint) = checked {
             let value =
                 if setting.secret { "***".to_owned() } else { format!("`{}`", value.reveal()) };
@@ -165,6 +174,12 @@ impl Sources<'_> {
             errors.push(ConfigError::Value { setting, origin, value, complaint });
         }
         Some((value, origin))
+    }
+
+    fn check(&self, setting: &Setting, value: &str) -> Result<(), String> {
+        setting.kind.check(value)?;
+        let mut further = self.checks.iter().filter(|(checked, _)| checked.key == setting.key);
+        further.try_for_each(|(_, check)| check(value))
     }
 
     /// Returns what the strongest source says that says anything.
@@ -210,10 +225,18 @@ fn secret(
     origin: &Origin,
     errors: &mut Vec<ConfigError>,
 ) -> Secret {
-    let text = std::fs::read_to_string(&path).unwrap_or_else(|source| {
-        errors.push(ConfigError::SecretFile { setting, origin: origin.clone(), path, source });
-        String::new()
-    });
+    let origin = origin.clone();
+    let text = match std::fs::read_to_string(&path) {
+        Ok(text) if text.trim().is_empty() => {
+            errors.push(ConfigError::SecretFileEmpty { setting, origin, path });
+            String::new()
+        }
+        Ok(text) => text,
+        Err(source) => {
+            errors.push(ConfigError::SecretFile { setting, origin, path, source });
+            String::new()
+        }
+    };
     let value = text.strip_suffix('\n').unwrap_or(&text);
     Secret::new(value.strip_suffix('\r').unwrap_or(value))
 }

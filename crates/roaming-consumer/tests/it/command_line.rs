@@ -97,10 +97,18 @@ fn settings_are_shown_with_where_they_come_from_and_secrets_hidden() {
 fn a_check_says_all_that_is_wrong() {
     let wrong = ["--listen", "here", "--window-minutes", "7", "config", "--check"];
     check(&consumer(&wrong), 64, &["(flag --listen): `here`", "(flag --window-minutes): `7`"]);
+    let dsn = ["--postgres-dsn", "postgres://me@db/roaming?sslmod=require"];
+    let output = consumer(&[&dsn[..], &wrong].concat());
+    check(
+        &output,
+        64,
+        &["`here`", "`7`", "store.postgres_dsn (flag --postgres-dsn): *** cannot be used: "],
+    );
     let right = consumer(&["config", "--check"]);
     check(&right, 0, &[]);
     assert_eq!(String::from_utf8_lossy(&right.stdout), "the configuration is fine\n");
-    check(&consumer(&["config"]), 64, &["--print"]);
+    check(&consumer(&["config"]), 64, &["<--print|--check>"]);
+    check(&consumer(&["config", "--print", "--check"]), 64, &["cannot be used with"]);
 }
 
 #[test]
@@ -113,7 +121,7 @@ fn a_wrong_dsn_is_refused_without_repeating_the_password() {
     for command in [&["run"][..], &["runs"], &["verify", "--run", "x"]] {
         let dsn = ["--postgres-dsn", "postgres://me:hunter2@db/roaming?sslmode=full"];
         let output = consumer(&[command, &dsn].concat());
-        check(&output, 64, &["sslmode may be", "--postgres-dsn or POSTGRES_DSN"]);
+        check(&output, 64, &["(flag --postgres-dsn): *** cannot be used: sslmode may be"]);
         let said = [output.stdout, output.stderr].concat();
         assert!(!String::from_utf8_lossy(&said).contains("hunter2"));
     }

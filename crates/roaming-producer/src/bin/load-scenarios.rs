@@ -8,7 +8,7 @@ use roaming_service::{Exit, telemetry};
 
 #[tokio::main]
 async fn main() -> Exit {
-    let (cli, settings) = match read::<LoadCli>(Program::LoadScenarios, LoadCli::command()) {
+    let (cli, settings) = match read::<LoadCli>(Program::LoadScenarios, LoadCli::command(), &[]) {
         Ok(read) => read,
         Err(exit) => return exit,
     };

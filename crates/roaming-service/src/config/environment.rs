@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::error::{ConfigError, did_you_mean};
+use super::error::{ConfigError, did_you_mean_behind};
 use super::table::spellings;
 
 /// What our variables begin with. Others, though some are ours too, may be anybody's: an unknown one is
@@ -49,7 +49,7 @@ impl Environment {
             .filter(|name| name.starts_with(PREFIX) && !is_known(name))
             .filter(|name| !NO_SETTINGS.contains(&name.as_str()) && !self.is_service_link(name))
             .map(|name| ConfigError::UnknownVariable {
-                suggestion: did_you_mean(name, known.iter().map(String::as_str)),
+                suggestion: did_you_mean_behind(PREFIX, name, known.iter().map(String::as_str)),
                 name: name.clone(),
             })
             .collect()

@@ -80,6 +80,16 @@ pub enum ConfigError {
         /// What the operating system says.
         source: io::Error,
     },
+    /// The file that holds a secret has nothing in it.
+    #[error("{setting} ({origin}): the file {path} is empty; write the value into it")]
+    SecretFileEmpty {
+        /// The setting.
+        setting: &'static Setting,
+        /// What names the file.
+        origin: Origin,
+        /// The file.
+        path: String,
+    },
     /// What is given needs something else too.
     #[error("{setting} is missing, set it with --{} or {}: {because}", setting.flag, setting.env)]
     Missing {
@@ -133,10 +143,21 @@ impl std::error::Error for ConfigErrors {}
 
 /// Returns ` (did you mean …?)` with what is written most alike, where anything is alike enough to be a slip.
 pub fn did_you_mean<'a>(written: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    did_you_mean_behind("", written, known)
+}
+
+/// The same of names that may begin with `prefix`, which says nothing of how alike they are.
+pub(super) fn did_you_mean_behind<'a>(
+    prefix: &str,
+    written: &str,
+    known: impl IntoIterator<Item = &'a str>,
+) -> String {
+    let behind = |name: &'a str| name.strip_prefix(prefix).unwrap_or(name);
+    let written = written.strip_prefix(prefix).unwrap_or(written);
     known
         .into_iter()
-        .map(|name| (strsim::damerau_levenshtein(written, name), name))
-        .filter(|(distance, name)| *distance <= 1 + name.len() / 6)
+        .map(|name| (strsim::damerau_levenshtein(written, behind(name)), name))
+        .filter(|(distance, name)| *distance <= 1 + behind(name).len() / 6)
         .min()
         .map(|(_, name)| format!(" (did you mean `{name}`?)"))
         .unwrap_or_default()

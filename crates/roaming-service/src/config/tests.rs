@@ -15,7 +15,7 @@ type Pairs<'a> = &'a [(&'a str, &'a str)];
 fn resolve(program: Program, flags: Pairs<'_>, env: Pairs<'_>) -> Result<Settings, ConfigErrors> {
     let flags: Flags = flags.iter().copied().collect();
     let environment: Environment = env.iter().copied().collect();
-    Settings::resolve(program, &flags, &environment)
+    Settings::resolve(program, &flags, &environment, &[])
 }
 
 fn consumer(flags: Pairs<'_>, env: Pairs<'_>) -> Settings {
@@ -94,6 +94,12 @@ fn a_misspelt_variable_is_refused_with_the_nearest() {
         &[("ROAMING_FLUSH_INTERVL_MS", "5"), ("ROAMING_NONSENSE", "")],
         &["(did you mean `ROAMING_FLUSH_INTERVAL_MS`?)", "unknown variable ROAMING_NONSENSE; "],
     );
+    // What all of them begin with makes no two of them alike.
+    check_refused(
+        &[],
+        &[("ROAMING_FOO", "1"), ("ROAMING_POSTGRES_DSN", "x")],
+        &["unknown variable ROAMING_FOO; ", "(did you mean `POSTGRES_DSN`?)"],
+    );
 }
 
 #[test]
@@ -155,7 +161,8 @@ fn a_file_of_another_shape_is_refused_with_the_place() {
         ("kafka:\n  ca: 'x\n", "/"),
         ("consumer:\n  listen:\n", ":2: `listen` has no value"),
         ("log: debug\n", ":1:6: "),
-        ("kafka: {}\nkafka: {}\n", ":2:1: "),
+        ("kafka: {}\nkafka: {}\n", ":2:1: `kafka` stands twice; remove one"),
+        ("store:\n  file: x\n  file: y\n", ":3:3: `file` stands twice; remove one"),
     ] {
         let yaml = file(yaml);
         check_refused(&[("config", path(&yaml))], &[], &[says]);
@@ -229,6 +236,10 @@ fn a_secret_that_cannot_be_read_or_is_given_twice_is_refused() {
         &missing,
         &["(env ROAMING_KAFKA_PASSWORD_FILE): the file /no/such cannot be read"],
     );
+    let blank = file("\n");
+    let empty = with(&[]);
+    let empty = [&empty[..], &[("ROAMING_KAFKA_PASSWORD_FILE", path(&blank))]].concat();
+    check_refused(&[], &empty, &["is empty; write the value into it"]);
     let twice =
         with(&[("ROAMING_KAFKA_PASSWORD", "hunter2"), ("ROAMING_KAFKA_PASSWORD_FILE", "/x")]);
     check_refused(
