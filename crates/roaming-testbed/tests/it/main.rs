@@ -4,6 +4,7 @@ mod bad_days;
 mod control;
 mod deaths;
 mod outages;
+mod scripts;
 mod security;
 mod services;
 mod sharing;
