@@ -19,7 +19,7 @@ demo: ## Run producer, consumer and live page in one process, and prove the resu
 	cargo run --locked --release --package roaming-lab -- $(ARGS)
 
 services: ## Start Apache Kafka and PostgreSQL to play with, until Ctrl-C
-	@scripts/setup build test
+	@scripts/setup build services
 	@scripts/services up
 
 test: lint ## Check everything and run all tests
