@@ -25,6 +25,8 @@ const TEST_SIMS_MAX: usize = 10_000;
 const GENERATED_DIGIT: char = '5';
 /// TACs that belong to a device class, its own the first: as many as there are millions of subscribers.
 const TACS_PER_CLASS: u32 = 50;
+/// All shares of a list together, in parts per million.
+const WHOLE_PPM: u64 = 1_000_000;
 /// Synthetic networks have this mobile country code, synthetic numbers this country code.
 const SYNTHETIC: u16 = 999;
 
@@ -88,16 +90,22 @@ impl Resolver<'_> {
         Err(self.fail(list.referenced, what))
     }
 
-    fn weights(
+    /// Checks that shares, in parts per million, are those of a whole: the engine would take others for
+    /// weights, and each would mean something else than is written.
+    fn shares(
         &self,
         key: &str,
         location: Location,
-        weights: impl Iterator<Item = u32>,
+        shares: impl Iterator<Item = u32>,
     ) -> Result<(), ProfileError> {
-        if weights.map(u64::from).sum::<u64>() > 0 {
+        let sum: u64 = shares.map(u64::from).sum();
+        if sum == WHOLE_PPM {
             return Ok(());
         }
-        let what = format!("each share_percent of {key} is 0; allowed is a sum above 0");
+        let (whole, rest) = (sum / 10_000, sum % 10_000);
+        let sum = format!("{whole}.{rest:04}");
+        let sum = sum.trim_end_matches('0').trim_end_matches('.');
+        let what = format!("the share_percent of {key} add up to {sum}; allowed is 100");
         Err(self.fail(location, what))
     }
 
@@ -169,7 +177,7 @@ impl Resolver<'_> {
         )?;
         self.distinct("PLMN", networks.iter().map(|n| (n.plmn.value, n.plmn.referenced)))?;
         let shares = networks.iter().map(|network| network.share_percent.get_u32());
-        self.weights("visited_networks", raw.referenced, shares)?;
+        self.shares("visited_networks", raw.referenced, shares)?;
         networks.iter().map(|network| self.visited_network(network, default)).collect()
     }
 
@@ -185,7 +193,7 @@ impl Resolver<'_> {
             .iter()
             .map(|rat| RatShare { rat: rat.rat, share_ppm: rat.share_percent.get_u32() })
             .collect();
-        self.weights("rats", raw.rats.referenced, rats.iter().map(|rat| rat.share_ppm))?;
+        self.shares("rats", raw.rats.referenced, rats.iter().map(|rat| rat.share_ppm))?;
         Ok(VisitedNetwork {
             name: raw.name.value.0.clone(),
             plmn: raw.plmn.value,
@@ -209,7 +217,7 @@ impl Resolver<'_> {
         )?;
         self.distinct("PLMN", networks.iter().map(|n| (n.plmn.value, n.plmn.referenced)))?;
         let shares = networks.iter().map(|network| network.share_percent.get_u32());
-        self.weights("home_networks", raw.referenced, shares)?;
+        self.shares("home_networks", raw.referenced, shares)?;
         networks.iter().map(|network| self.home_network(network, visited)).collect()
     }
 
@@ -259,7 +267,7 @@ impl Resolver<'_> {
 
     fn devices(&self, raw: &Spanned<Vec<RawDevice>>) -> Result<Vec<DeviceClass>, ProfileError> {
         let shares = raw.value.iter().map(|device| device.share_percent.get_u32());
-        self.weights("devices", raw.referenced, shares)?;
+        self.shares("devices", raw.referenced, shares)?;
         let mut tacs: Vec<u32> = raw.value.iter().map(|device| device.tac.0).collect();
         tacs.sort_unstable();
         if tacs.windows(2).any(|pair| pair[1] - pair[0] < TACS_PER_CLASS) {

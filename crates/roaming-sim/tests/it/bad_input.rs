@@ -53,9 +53,14 @@ fn an_unknown_key_is_named_with_the_known_ones() {
         ),
     );
     check(
-        "duration_h: 12",
-        "duration_h: 12\nsubscribers: 3",
-        "my.yaml:LINE:1: `subscribers` stands twice; remove one",
+        "rat: eutran, share_percent: 85",
+        "rat: eutran, share_percent: 70.5",
+        "my.yaml:LINE:11: the share_percent of rats add up to 85.5; allowed is 100",
+    );
+    check(
+        "subscribers: 19000",
+        "duration_h: 3\nsubscribers: 19000",
+        "my.yaml:LINE:1: `duration_h` stands twice; remove one",
     );
     check(
         "rat: eutran",
@@ -103,6 +108,11 @@ fn a_value_out_of_range_is_told_what_is_allowed() {
             ),
         );
     }
+    check(
+        "rat: eutran, share_percent: 85",
+        "rat: eutran, share_percent: 70.5",
+        "my.yaml:LINE:11: the share_percent of rats add up to 85.5; allowed is 100",
+    );
     check(
         "duration_h: 12",
         "duration_h: 961",
