@@ -269,6 +269,16 @@ mod tests {
         assert_eq!(id.to_string(), "01234567-89ab-802a-b37b-000000012345");
     }
 
+    #[test]
+    fn the_document_says_how_a_run_is_found_in_its_keys() {
+        let document = include_str!("../../../docs/events.md");
+        let run = RunId::try_from("285fdba847787aae".to_owned()).expect("a run");
+        let id = EventId { run, lane: LaneId(0x02a), sequence: Sequence(4) };
+        assert!(document.contains(&format!("of run `{run}` has the key `{id}`")), "{id}");
+        let (begin, behind) = (&id.to_string()[..13], &id.to_string()[19..23]);
+        assert!(document.contains(&format!(r#""id":"{begin}-8...-{behind}-"#)));
+    }
+
     proptest! {
         #[test]
         fn every_id_reads_back(run: u64, lane in 0..LaneId::COUNT_MAX, sequence in 0u64..1 << 48) {
