@@ -13,6 +13,7 @@ use roaming_service::shutdown::stop_on_signal;
 use roaming_service::topics::PARTITIONS;
 use roaming_service::{Exit, control};
 use roaming_sim::Simulation;
+use roaming_sim::control::Speed;
 use tokio_util::sync::CancellationToken;
 
 use crate::{Lab, LabConfig, LabError};
@@ -47,7 +48,9 @@ impl Cli {
     pub fn with_defaults() -> clap::Command {
         Self::command()
             .mut_arg("profile", |arg| arg.help("A profile's name, or a YAML file [default: demo]"))
-            .mut_arg("speed", |arg| arg.default_value("max"))
+            .mut_arg("speed", |arg| {
+                arg.help("Simulated seconds per wall second, or `max` [default: max]")
+            })
     }
 
     /// Does what was asked for.
@@ -57,6 +60,7 @@ impl Cli {
         }
         self.scenario.look_in(settings.path(&SCENARIO_PATH));
         self.scenario.or_profile("demo");
+        self.scenario.or_speed(Speed::Max);
         self.run(settings).await.unwrap_or_else(|error| error.exit().tell(&error))
     }
 

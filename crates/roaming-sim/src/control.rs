@@ -42,6 +42,16 @@ pub enum RunState {
 }
 
 impl RunState {
+    /// Returns the state's name, as it stands in control records and as people read it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Paused => "paused",
+            Self::Stopped => "stopped",
+            Self::Deleted => "deleted",
+        }
+    }
+
     /// Whether lanes of the run are to be driven, now or later.
     pub fn is_alive(self) -> bool {
         matches!(self, Self::Running | Self::Paused)

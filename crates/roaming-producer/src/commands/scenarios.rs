@@ -11,7 +11,8 @@ use roaming_service::kafka::KafkaSettings;
 use roaming_service::telemetry::chain;
 use roaming_service::topics;
 use roaming_sim::control::{ControlRecord, RunState, Speed};
-use roaming_sim::{Simulation, Specification};
+use roaming_sim::profile::BUILTIN;
+use roaming_sim::{Profile, Simulation, Specification};
 
 use super::status::{self, RunProgress};
 use super::{CommandError, ProfileArgs};
@@ -25,10 +26,13 @@ const GRAVE: &str = "deleted/";
 pub struct LoadArgs {
     #[command(flatten)]
     profile: ProfileArgs,
-    /// Simulated seconds per wall second, or `max`
-    #[arg(long, default_value = "60", value_parser = parse_speed)]
-    speed: Speed,
+    /// Simulated seconds per wall second, or `max` [default: 60]
+    #[arg(long, value_parser = parse_speed)]
+    speed: Option<Speed>,
 }
+
+/// The speed where none is asked for.
+const SPEED: Speed = Speed::Factor(60.0);
 
 impl LoadArgs {
     /// Says where profiles of the user's own are.
@@ -42,6 +46,11 @@ impl LoadArgs {
         if !profile.scenario_path.as_ref().is_some_and(|path| path.is_file()) {
             profile.profile.get_or_insert_with(|| name.to_owned());
         }
+    }
+
+    /// Says which speed is meant where the arguments name none.
+    pub fn or_speed(&mut self, speed: Speed) {
+        self.speed.get_or_insert(speed);
     }
 
     /// Returns the run's specification on topics with so many partitions; asks no broker.
@@ -106,11 +115,12 @@ pub async fn load(
         Some(loaded) => {
             let progress = status::read_progress(settings).await?;
             let progress = RunProgress::of(&loaded.specification, loaded.run, &progress);
-            let message = already_loaded(&specification, &loaded, &progress)?;
+            let message = already_loaded(&specification, args.speed, &loaded, &progress)?;
             return writeln!(out, "{message}").map_err(CommandError::Output);
         }
     }
-    let record = ControlRecord::start(Arc::clone(&specification), args.speed, wall_unix_ms());
+    let speed = args.speed.unwrap_or(SPEED);
+    let record = ControlRecord::start(Arc::clone(&specification), speed, wall_unix_ms());
     write(settings, name, &record).await?;
     writeln!(
         out,
@@ -121,55 +131,87 @@ pub async fn load(
         specification.seed,
         specification.start(),
         specification.end(),
-        speed_text(args.speed),
+        speed_text(speed),
     )
     .map_err(CommandError::Output)
 }
 
 fn already_loaded(
     wanted: &Specification,
+    wanted_speed: Option<Speed>,
     loaded: &ControlRecord,
     progress: &RunProgress,
 ) -> Result<String, CommandError> {
     let (found, name) = (&*loaded.specification, &wanted.name);
     if wanted == found {
-        let (id, state) = (loaded.run, status::state_text(loaded.state));
+        let (id, state) = (loaded.run, loaded.state.as_str());
         return match loaded.state {
             RunState::Stopped => Err(CommandError::Stopped { name: name.clone() }),
             _ if progress.is_finished() => Ok(format!(
                 "run `{name}` is finished already: id {id}; nothing changed; to run it once more, load it under another name with --name, or delete it with `roaming-producer scenarios delete {name}` and load it with another --seed"
             )),
-            _ => Ok(format!(
-                "run `{name}` is loaded already with this specification: id {id}, {state}; nothing changed"
-            )),
+            _ => {
+                let other_speed = wanted_speed.filter(|speed| *speed != loaded.speed).map(|speed| {
+                    format!(
+                        "; its speed is {}, change that with `roaming-producer scenarios speed {name} {}`",
+                        speed_text(loaded.speed),
+                        speed_text(speed),
+                    )
+                });
+                Ok(format!(
+                    "run `{name}` is loaded already with this specification: id {id}, {state}; nothing changed{}",
+                    other_speed.unwrap_or_default()
+                ))
+            }
         };
     }
+    Err(CommandError::NameTaken { name: name.clone(), difference: difference(found, wanted) })
+}
+
+/// Says in what two specifications differ: what is loaded, and what was asked for.
+fn difference(found: &Specification, wanted: &Specification) -> String {
+    let number = |what, found: u64, wanted: u64| {
+        (found != wanted).then(|| format!("{what} {found}, not {wanted}"))
+    };
+    let (events, lanes) = ("partitions of roaming.events", "partitions of roaming.lanes");
+    let version = |specification: &Specification| u64::from(specification.stream_version);
     let differences = [
-        ("profile", wanted.profile != found.profile, String::new()),
-        ("seed", wanted.seed != found.seed, format!(" {}", found.seed)),
-        ("lanes", wanted.lanes != found.lanes, format!(" {}", found.lanes)),
-        (
-            "partitions of roaming.events",
-            wanted.events_partitions != found.events_partitions,
-            format!(" {}", found.events_partitions),
-        ),
-        (
-            "partitions of roaming.lanes",
-            wanted.lanes_partitions != found.lanes_partitions,
-            format!(" {}", found.lanes_partitions),
-        ),
-        (
-            "stream version",
-            wanted.stream_version != found.stream_version,
-            format!(" {}", found.stream_version),
-        ),
+        profile_difference(&found.profile, &wanted.profile),
+        number("seed", found.seed, wanted.seed),
+        number("lanes", found.lanes.into(), wanted.lanes.into()),
+        number(events, found.events_partitions.into(), wanted.events_partitions.into()),
+        number(lanes, found.lanes_partitions.into(), wanted.lanes_partitions.into()),
+        number("stream version", version(found), version(wanted)),
     ];
-    let different: Vec<String> = differences
-        .into_iter()
-        .filter(|(_, differs, _)| *differs)
-        .map(|(what, _, value)| format!("{what}{value}"))
-        .collect();
-    Err(CommandError::NameTaken { name: wanted.name.clone(), difference: different.join(", ") })
+    differences.into_iter().flatten().collect::<Vec<_>>().join("; ")
+}
+
+fn profile_difference(found: &Profile, wanted: &Profile) -> Option<String> {
+    if found == wanted {
+        return None;
+    }
+    let name = |profile: &Profile| {
+        let is_it = |name: &&str| Profile::builtin(name).is_ok_and(|builtin| builtin == *profile);
+        BUILTIN.iter().map(|(name, _)| *name).find(is_it)
+    };
+    let own = "one of your own";
+    Some(match (name(found), name(wanted)) {
+        (None, None) => format!("profile with other {}", differing_parts(found, wanted)),
+        (found, wanted) => {
+            format!("profile {}, not {}", found.unwrap_or(own), wanted.unwrap_or(own))
+        }
+    })
+}
+
+/// Names the parts in which two profiles differ: what a file changed since it was loaded.
+fn differing_parts(found: &Profile, wanted: &Profile) -> String {
+    let parts = |profile| match serde_json::to_value(profile) {
+        Ok(serde_json::Value::Object(parts)) => parts,
+        _ => serde_json::Map::new(),
+    };
+    let (found, wanted) = (parts(found), parts(wanted));
+    let differing = found.iter().filter(|(part, value)| wanted.get(*part) != Some(value));
+    differing.map(|(part, _)| part.as_str()).collect::<Vec<_>>().join(", ")
 }
 
 /// Lists the loaded runs.
@@ -181,7 +223,7 @@ pub async fn list(settings: &KafkaSettings, out: &mut impl Write) -> Result<(), 
         let specification = &record.specification;
         format!(
             "{}, id {}, seed {}, {} lanes, {} to {}, speed {}",
-            status::state_text(record.state),
+            record.state.as_str(),
             record.run,
             specification.seed,
             specification.lanes,
@@ -275,6 +317,20 @@ pub(super) async fn write(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_loaded_is_told_beside_what_was_asked_for() {
+        let profile = |name| Profile::builtin(name).expect("built in");
+        let other = Profile { subscribers: 7, ..profile("demo") };
+        assert_eq!(profile_difference(&other, &other), None);
+        let says = |found: &Profile, wanted: &Profile, text: &str| {
+            assert_eq!(profile_difference(found, wanted).as_deref(), Some(text));
+        };
+        says(&profile("urban"), &profile("demo"), "profile urban, not demo");
+        says(&other, &profile("demo"), "profile one of your own, not demo");
+        let third = Profile { subscribers: 8, ..other.clone() };
+        says(&other, &third, "profile with other subscribers");
+    }
 
     #[test]
     fn speeds_are_read_as_they_are_written() {

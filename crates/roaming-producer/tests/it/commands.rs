@@ -141,10 +141,14 @@ async fn loading_twice_changes_nothing_and_another_run_of_the_name_is_refused() 
     let record = broker.record("small").await;
     let second = broker.load(&["--speed", "1"]).await.expect("harmless");
     assert!(second.contains("loaded already") && second.contains("nothing changed"), "{second}");
+    let change = "its speed is max, change that with `roaming-producer scenarios speed small 1`";
+    assert!(second.trim_end().ends_with(change), "{second}");
+    let third = broker.load(&[]).await.expect("harmless");
+    assert!(third.trim_end().ends_with("nothing changed"), "{third}");
     assert_eq!(broker.record("small").await, record);
     let error = broker.load(&["--seed", "2"]).await.expect_err("refused");
     assert!(matches!(error, CommandError::NameTaken { .. }), "{error}");
-    assert!(error.to_string().contains("(seed 1); choose another name with --name"), "{error}");
+    assert!(error.to_string().contains("(seed 1, not 2); choose another name"), "{error}");
     assert_eq!(error.exit(), Exit::Usage);
     broker.load(&["--seed", "2", "--name", "other"]).await.expect("another name");
 }
@@ -175,4 +179,10 @@ async fn missing_topics_are_named_with_the_command_that_makes_them() {
         "topic roaming.events does not exist; create it with `roaming-producer topics create`";
     check(&run(LOAD, &servers, &["--profile", "demo"]), Exit::Failed, says);
     check(&run(PRODUCER, &servers, &["topics", "check"]), Exit::Failed, says);
+    // In one stream the list stands before the line that speaks of it.
+    let mixed = format!("{PRODUCER} topics check 2>&1");
+    let mixed = run("sh", &servers, &["-c", &mixed]);
+    let said = String::from_utf8_lossy(&mixed.stdout);
+    let last = said.lines().last().expect("lines");
+    assert!(last.contains("they are listed above"), "{said}");
 }
