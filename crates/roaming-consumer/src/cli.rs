@@ -5,6 +5,7 @@ use std::io::{self, Write as _};
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use roaming_events::Grouped;
 use roaming_service::Exit;
 use roaming_service::config::table::{POSTGRES_DSN, STORE};
 use roaming_service::config::{Check, ConfigArgs, Settings};
@@ -198,7 +199,7 @@ async fn list(store: &impl Store) -> Result<String, StoreError> {
             run.run.to_string(),
             state(&run, finished),
             format!("{finished}/{}", run.lanes),
-            events,
+            Grouped(events),
             progress.watermark.unwrap_or(run.start),
         );
     }

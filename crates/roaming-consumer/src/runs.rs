@@ -41,7 +41,7 @@ pub(crate) struct KnownRun {
 impl KnownRun {
     /// Whether it is deleted: what is in the log of it is still counted.
     pub(crate) fn is_deleted(&self) -> bool {
-        self.row.state == state_name(RunState::Deleted)
+        self.row.state == RunState::Deleted.as_str()
     }
 
     /// Returns what a partition needs to know of it.
@@ -176,18 +176,8 @@ fn run_row(record: &ControlRecord) -> RunRow {
         partitions: specification.events_partitions,
         start: specification.start(),
         end: specification.end(),
-        state: state_name(record.state).to_owned(),
+        state: record.state.as_str().to_owned(),
         specification_json: serde_json::to_string(specification.as_ref())
             .expect("a tree of structs, texts and integers always serialises"),
-    }
-}
-
-/// Returns the name of a run's desired state, as in the store and on the page.
-pub(crate) const fn state_name(state: RunState) -> &'static str {
-    match state {
-        RunState::Running => "running",
-        RunState::Paused => "paused",
-        RunState::Stopped => "stopped",
-        RunState::Deleted => "deleted",
     }
 }

@@ -13,6 +13,7 @@
 mod digest;
 mod event;
 mod event_id;
+mod grouped;
 pub mod identifiers;
 pub mod json;
 mod money;
@@ -28,6 +29,7 @@ pub use event::{
     Rat, Routing, Service, Subscriber, TapRecord, UnknownName, UpdateType, Usage,
 };
 pub use event_id::{EventId, EventIdError, LaneId, RunId, Sequence};
+pub use grouped::Grouped;
 pub use identifiers::{Iccid, IdentifierError, Imei, Imsi, Msisdn};
 pub use money::{Money, MoneyError};
 pub use plmn::{PlmnId, Tadig};

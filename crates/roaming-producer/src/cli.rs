@@ -168,7 +168,9 @@ async fn run_daemon(config: Config) -> Result<(), AppError> {
 }
 
 fn finish(result: Result<(), CommandError>, out: &mut impl Write) -> Exit {
-    match result.and_then(|()| out.flush().map_err(CommandError::Output)) {
+    // First what was found, then the error that may speak of it.
+    let flushed = out.flush().map_err(CommandError::Output);
+    match result.and(flushed) {
         Ok(()) => Exit::Done,
         Err(CommandError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Done,
         Err(error) => error.exit().tell(&error),

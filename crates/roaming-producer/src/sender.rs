@@ -327,8 +327,8 @@ impl Sender {
             Command::Control { name, record } => {
                 let superseded = self.fleet.superseded(&name, record.as_deref());
                 self.give_up(&superseded)?;
-                let state = record.as_ref().map(|record| record.state);
-                info!(run = name, ?state, "control record");
+                let state = record.as_ref().map(|record| record.state.as_str());
+                info!(run = name, state, "control record");
                 self.fleet.apply(&name, record.map(|record| *record));
             }
             Command::Unreadable { name, error } => self.fleet.refuse(name, error),

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use roaming_events::{LaneTally, Totals};
+use roaming_events::{Grouped, LaneTally, Totals};
 
 use super::{Balance, Extent, LaneLine, LaneRow, RowLine};
 
@@ -159,21 +159,4 @@ fn write_verdict(f: &mut fmt::Formatter<'_>, balance: &Balance) -> fmt::Result {
     };
     let (events, digest) = (Grouped(sums.found.events), sums.found.digest);
     write!(f, "the balance holds{how_far}: {events} events, digest {digest}")
-}
-
-/// A number with commas between groups of three digits.
-struct Grouped(u64);
-
-impl fmt::Display for Grouped {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let digits = self.0.to_string();
-        let mut text = String::with_capacity(digits.len() * 4 / 3);
-        for (index, digit) in digits.chars().enumerate() {
-            if index > 0 && (digits.len() - index).is_multiple_of(3) {
-                text.push(',');
-            }
-            text.push(digit);
-        }
-        f.pad_integral(true, "", &text)
-    }
 }

@@ -364,6 +364,11 @@ async fn a_finished_run_is_listed_as_finished() {
     let said = String::from_utf8_lossy(&list.stdout);
     let line = said.lines().find(|line| line.starts_with("sheet ")).unwrap();
     assert!(line.contains(" finished ") && line.contains(" 8/8 "), "{said}");
+    let sheet = counted.verify();
+    let sheet = String::from_utf8_lossy(&sheet.stdout);
+    let events = sheet.lines().find_map(|line| line.strip_prefix("  all ")).unwrap();
+    let events = events.split_whitespace().next().unwrap();
+    assert!(events.contains(',') && line.contains(&format!(" {events} ")), "{events}: {said}");
     assert!(list.stderr.is_empty(), "{}", String::from_utf8_lossy(&list.stderr));
 }
 

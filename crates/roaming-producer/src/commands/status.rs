@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::io::Write;
 use std::time::Duration;
 
-use roaming_events::{LaneId, RunId, SimTime};
+use roaming_events::{Grouped, LaneId, RunId, SimTime};
 use roaming_service::kafka::KafkaSettings;
 use roaming_service::reader::{Read, TopicReader};
 use roaming_service::topics;
@@ -93,7 +93,7 @@ fn line(record: &ControlRecord, run: &RunProgress, now: u64) -> String {
             return "deleted; what was counted of it stays in the store".to_owned();
         }
         _ if run.is_finished() => "finished",
-        state => state_text(state),
+        state => state.as_str(),
     };
     let whole = specification.end().since(specification.start()).ms().max(1);
     let done = run.reached.since(specification.start()).ms();
@@ -101,13 +101,13 @@ fn line(record: &ControlRecord, run: &RunProgress, now: u64) -> String {
         "{state}, {}.{} %, {} events acknowledged, {} of {} lanes finished, at {}, speed {}",
         done * 100 / whole,
         done * 1000 / whole % 10,
-        run.events,
+        Grouped(run.events),
         run.lanes_finished,
         run.lanes,
         run.reached,
         speed_text(record.speed),
     );
-    if state == state_text(RunState::Running)
+    if state == RunState::Running.as_str()
         && let Some(seconds) = seconds_to_go(record, run, now)
     {
         let _ = write!(line, ", {seconds} s to go");
@@ -140,15 +140,6 @@ fn seconds_to_go(record: &ControlRecord, run: &RunProgress, now: u64) -> Option<
             let to_go = u128::from(left) * u128::from(elapsed) / u128::from(done).max(1);
             (done > 0).then(|| u64::try_from(to_go.div_ceil(1000)).unwrap_or(u64::MAX))
         }
-    }
-}
-
-pub(super) fn state_text(state: RunState) -> &'static str {
-    match state {
-        RunState::Running => "running",
-        RunState::Paused => "paused",
-        RunState::Stopped => "stopped",
-        RunState::Deleted => "deleted",
     }
 }
 
