@@ -92,7 +92,7 @@ impl<E: Error + Send + 'static> Tasks<E> {
         let handle = tokio::spawn(task);
         self.watch(name, async move {
             match handle.await {
-                Ok(result) => result.map_err(Cause::Error),
+                Ok(result) => result.map_err(|error| Cause::Error(Box::new(error))),
                 Err(_) => Err(Cause::Panic),
             }
         });
@@ -114,7 +114,7 @@ impl<E: Error + Send + 'static> Tasks<E> {
         })?;
         self.watch(name, async move {
             match result.await {
-                Ok(result) => result.map_err(Cause::Error),
+                Ok(result) => result.map_err(|error| Cause::Error(Box::new(error))),
                 // A thread that panics drops its end of the channel.
                 Err(_) => Err(Cause::Panic),
             }
@@ -185,7 +185,8 @@ pub struct TaskFailure<E> {
 
 #[derive(Debug)]
 enum Cause<E> {
-    Error(E),
+    // In a box, because it travels inside other errors.
+    Error(Box<E>),
     Panic,
 }
 
@@ -193,7 +194,7 @@ impl<E> TaskFailure<E> {
     /// Returns the task's error; `None` where it panicked.
     pub fn into_error(self) -> Option<E> {
         match self.cause {
-            Cause::Error(error) => Some(error),
+            Cause::Error(error) => Some(*error),
             Cause::Panic => None,
         }
     }
@@ -213,7 +214,7 @@ impl<E> fmt::Display for TaskFailure<E> {
 impl<E: Error + 'static> Error for TaskFailure<E> {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match &self.cause {
-            Cause::Error(error) => Some(error),
+            Cause::Error(error) => Some(&**error),
             Cause::Panic => None,
         }
     }

@@ -44,6 +44,6 @@ fn certificates_are_told_in_one_line() -> Result<()> {
     let folder = TempDir::new()?;
     let output = script("certificates").arg(folder.path()).args(["counter", "reader"]).output()?;
     ensure_says(&output, 0, "and one for each of counter reader")?;
-    ensure!(output.stdout.iter().filter(|octet| **octet == b'\n').count() == 1);
+    ensure!(String::from_utf8(output.stdout)?.lines().count() == 1);
     Ok(())
 }
