@@ -4,13 +4,15 @@
 //! broker: what it asks of them is done at the [`Desk`], one thing at a time for each partition. While
 //! the store writes, counting goes on, up to the bounds of [`Config`].
 
+mod readiness;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::CommitMode;
-use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message};
 use roaming_analytics::Partition;
 use roaming_service::health::Health;
@@ -22,10 +24,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
 use crate::blockage::Blockage;
-use crate::checkpoint::{
-    Answer, Desk, Ends, HEALTH_BROKER, HEALTH_DEAD_LETTERS, HEALTH_STORE, JobError, TakenOver,
-    Ticket, What, Written,
-};
+use crate::checkpoint::{Answer, Desk, Ends, JobError, TakenOver, Ticket, What, Written};
 use crate::group::{Change, Group};
 use crate::last_record::log_time_ms;
 use crate::partition_task::{
@@ -40,8 +39,6 @@ const POLL_TIMEOUT: Duration = Duration::from_millis(5);
 const BATCH_MAX: usize = 500;
 /// Time between two commits of offsets to Kafka: well below the producer's flow-control limit at speed.
 const OFFSETS_INTERVAL: Duration = Duration::from_millis(50);
-/// Time between two measurements of the lag.
-const LAG_INTERVAL: Duration = Duration::from_secs(1);
 /// The longest that the client may take to start a partition after it was asked to.
 const START_MAX: Duration = Duration::from_secs(30);
 /// A checkpoint that takes longer makes the replica unready; it is waited for all the same.
@@ -258,66 +255,6 @@ impl<S: Store> Intake<S> {
         }
     }
 
-    fn measure_lag(&mut self, now: Instant) {
-        let is_due =
-            self.state.lag_measured.is_none_or(|last| now.duration_since(last) >= LAG_INTERVAL);
-        if is_due {
-            self.state.lag_measured = Some(now);
-        }
-        for task in self.state.tasks.values_mut() {
-            let is_wanted = is_due || task.offset_check == OffsetCheck::Wanted;
-            if is_wanted && task.counting().is_some() && !task.is_measuring {
-                task.is_measuring = true;
-                if task.offset_check == OffsetCheck::Wanted {
-                    task.offset_check = OffsetCheck::Asked;
-                }
-                self.desk.measure(task.ticket, task.number);
-            }
-        }
-    }
-
-    /// Looks whether what keeps the log from being read is over.
-    fn look_at_log(&mut self, now: Instant) -> Result<(), ConsumerError> {
-        if !self.state.blockage.is_due(now) {
-            return Ok(());
-        }
-        self.state.tickets += 1;
-        self.state.blockage.begin_look(self.state.tickets);
-        self.desk.look(self.state.tickets);
-        // A partition tells an error once. One that is started again tells it again, if it is still there.
-        for task in self.state.tasks.values_mut() {
-            let number = task.number;
-            if let Some(counting) = task.counting()
-                && matches!(counting.hold, None | Some(Hold::Starting))
-            {
-                counting.release(now);
-                self.group.pause(number)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn tell_owned(&self) {
-        let is_counted = |task: &&PartitionTask| matches!(task.stage, Stage::Counting(_));
-        let owned = self.state.tasks.values().filter(is_counted).count();
-        self.metrics.owned(owned);
-        self.owned.send_replace(owned);
-    }
-
-    /// Says in `/readyz` what partitions wait for: of each part, the first one's reason.
-    fn tell_troubles(&self) {
-        for part in [HEALTH_STORE, HEALTH_BROKER, HEALTH_DEAD_LETTERS] {
-            let of_part = |task: &PartitionTask| {
-                let trouble = task.trouble.as_ref().filter(|trouble| trouble.part == part)?;
-                Some(format!("partition {} waits: {}", task.number, trouble.reason))
-            };
-            match self.state.tasks.values().find_map(of_part) {
-                Some(reason) => self.health.hold(part, reason),
-                None => self.health.release(part),
-            }
-        }
-    }
-
     fn apply(&mut self, answer: Answer) -> Result<(), ConsumerError> {
         let Answer { ticket, what } = answer;
         let mut tasks = self.state.tasks.values();
@@ -491,40 +428,6 @@ impl<S: Store> Intake<S> {
             }
         }
         self.tell_troubles();
-        Ok(())
-    }
-
-    fn measured(
-        &mut self,
-        partition: u16,
-        result: &KafkaResult<Ends>,
-    ) -> Result<(), ConsumerError> {
-        let Some(task) = self.state.tasks.get_mut(&partition) else { return Ok(()) };
-        task.is_measuring = false;
-        let ends = match result {
-            Ok(ends) => ends,
-            Err(source) => {
-                self.metrics.error("broker");
-                let settings = &self.config.kafka;
-                let error = settings.explain("ask how far roaming.events goes", source.clone());
-                task.trouble.get_or_insert_with(|| Trouble::from(&JobError::from(error)));
-                self.tell_troubles();
-                return Ok(());
-            }
-        };
-        if task.trouble.take_if(|trouble| trouble.part == HEALTH_BROKER).is_some() {
-            self.tell_troubles();
-        }
-        let Some(task) = self.state.tasks.get_mut(&partition) else { return Ok(()) };
-        let stored = task.stored_offset.unwrap_or(ends.low);
-        self.metrics.lag(partition, ends.high.saturating_sub(stored));
-        if task.offset_check == OffsetCheck::Asked
-            && let Some(next_offset) =
-                task.counting().map(|counting| counting.machine.next_offset())
-        {
-            task.offset_check = OffsetCheck::None;
-            check_offset(partition, next_offset, *ends)?;
-        }
         Ok(())
     }
 }

@@ -1,0 +1,112 @@
+//! Whether the log can be counted, as the broker is asked and `/readyz` is told.
+//!
+//! The questions for the lag are also what shows that a broker is away while nothing comes.
+
+use std::time::{Duration, Instant};
+
+use rdkafka::error::KafkaResult;
+use roaming_store::Store;
+
+use crate::ConsumerError;
+use crate::checkpoint::{Ends, HEALTH_BROKER, HEALTH_DEAD_LETTERS, HEALTH_STORE, JobError};
+use crate::intake::{Intake, check_offset};
+use crate::partition_task::{Hold, OffsetCheck, PartitionTask, Stage, Trouble};
+
+/// Time between two measurements of the lag.
+const LAG_INTERVAL: Duration = Duration::from_secs(1);
+
+impl<S: Store> Intake<S> {
+    pub(super) fn measure_lag(&mut self, now: Instant) {
+        let is_due =
+            self.state.lag_measured.is_none_or(|last| now.duration_since(last) >= LAG_INTERVAL);
+        if is_due {
+            self.state.lag_measured = Some(now);
+        }
+        for task in self.state.tasks.values_mut() {
+            let is_wanted = is_due || task.offset_check == OffsetCheck::Wanted;
+            if is_wanted && task.counting().is_some() && !task.is_measuring {
+                task.is_measuring = true;
+                if task.offset_check == OffsetCheck::Wanted {
+                    task.offset_check = OffsetCheck::Asked;
+                }
+                self.desk.measure(task.ticket, task.number);
+            }
+        }
+    }
+
+    pub(super) fn measured(
+        &mut self,
+        partition: u16,
+        result: &KafkaResult<Ends>,
+    ) -> Result<(), ConsumerError> {
+        let Some(task) = self.state.tasks.get_mut(&partition) else { return Ok(()) };
+        task.is_measuring = false;
+        let ends = match result {
+            Ok(ends) => ends,
+            Err(source) => {
+                self.metrics.error("broker");
+                let settings = &self.config.kafka;
+                let error = settings.explain("ask how far roaming.events goes", source.clone());
+                task.trouble.get_or_insert_with(|| Trouble::from(&JobError::from(error)));
+                self.tell_troubles();
+                return Ok(());
+            }
+        };
+        if task.trouble.take_if(|trouble| trouble.part == HEALTH_BROKER).is_some() {
+            self.tell_troubles();
+        }
+        let Some(task) = self.state.tasks.get_mut(&partition) else { return Ok(()) };
+        let stored = task.stored_offset.unwrap_or(ends.low);
+        self.metrics.lag(partition, ends.high.saturating_sub(stored));
+        if task.offset_check == OffsetCheck::Asked
+            && let Some(next_offset) =
+                task.counting().map(|counting| counting.machine.next_offset())
+        {
+            task.offset_check = OffsetCheck::None;
+            check_offset(partition, next_offset, *ends)?;
+        }
+        Ok(())
+    }
+
+    /// Looks whether what keeps the log from being read is over.
+    pub(super) fn look_at_log(&mut self, now: Instant) -> Result<(), ConsumerError> {
+        if !self.state.blockage.is_due(now) {
+            return Ok(());
+        }
+        self.state.tickets += 1;
+        self.state.blockage.begin_look(self.state.tickets);
+        self.desk.look(self.state.tickets);
+        // A partition tells an error once. One that is started again tells it again, if it is still there.
+        for task in self.state.tasks.values_mut() {
+            let number = task.number;
+            if let Some(counting) = task.counting()
+                && matches!(counting.hold, None | Some(Hold::Starting))
+            {
+                counting.release(now);
+                self.group.pause(number)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn tell_owned(&self) {
+        let is_counted = |task: &&PartitionTask| matches!(task.stage, Stage::Counting(_));
+        let owned = self.state.tasks.values().filter(is_counted).count();
+        self.metrics.owned(owned);
+        self.owned.send_replace(owned);
+    }
+
+    /// Says in `/readyz` what partitions wait for: of each part, the first one's reason.
+    pub(super) fn tell_troubles(&self) {
+        for part in [HEALTH_STORE, HEALTH_BROKER, HEALTH_DEAD_LETTERS] {
+            let of_part = |task: &PartitionTask| {
+                let trouble = task.trouble.as_ref().filter(|trouble| trouble.part == part)?;
+                Some(format!("partition {} waits: {}", task.number, trouble.reason))
+            };
+            match self.state.tasks.values().find_map(of_part) {
+                Some(reason) => self.health.hold(part, reason),
+                None => self.health.release(part),
+            }
+        }
+    }
+}
