@@ -49,6 +49,8 @@ pub(crate) enum What {
     Ends(KafkaResult<Ends>),
     /// Whether the log can be looked at; of no partition.
     Looked(KafkaResult<Ends>),
+    /// Whether a broker answers; of no partition.
+    Answered(KafkaResult<()>),
 }
 
 /// A partition as the store and the log have it.
@@ -137,7 +139,7 @@ impl From<LearnError> for JobError {
 }
 
 /// Takes requests, does each in a task of its own and sends one [`Answer`]. A partition asks for one thing
-/// at a time, so that there are never more tasks than twice its partitions and one.
+/// at a time, so that there are never more tasks than twice its partitions and two.
 pub(crate) struct Desk<S> {
     store: Arc<S>,
     runs: Arc<Runs<S>>,
@@ -239,6 +241,15 @@ impl<S: Store> Desk<S> {
         self.spawn(ticket, async move { What::Looked(of_partition(ends, 0).await) });
     }
 
+    /// Asks whether a broker answers, whichever it is.
+    pub(crate) fn call_broker(&self, ticket: Ticket) {
+        let ends = Arc::clone(&self.ends);
+        self.spawn(ticket, async move {
+            let called = spawn_blocking(move || ends.call_broker());
+            What::Answered(called.await.expect("asking for metadata does not panic"))
+        });
+    }
+
     fn spawn(&self, ticket: Ticket, job: impl Future<Output = What> + Send + 'static) {
         let answers = self.answers.clone();
         self.runtime.spawn(async move {
@@ -331,5 +342,10 @@ impl LogEnds {
         }
         let (low, high) = found?;
         Ok(Ends { low: low.max(0).cast_unsigned(), high: high.max(0).cast_unsigned() })
+    }
+
+    /// Blocks for at most [`ENDS_TIMEOUT`]. What the broker says of the topic is another matter.
+    fn call_broker(&self) -> KafkaResult<()> {
+        self.client.fetch_metadata(Some(topics::EVENTS), ENDS_TIMEOUT).map(drop)
     }
 }

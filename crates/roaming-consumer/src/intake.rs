@@ -26,6 +26,7 @@ use tracing::{debug, error, info, warn};
 use crate::blockage::Blockage;
 use crate::checkpoint::{Answer, Desk, Ends, JobError, TakenOver, Ticket, What, Written};
 use crate::group::{Change, Group};
+use crate::intake::readiness::BrokerCalls;
 use crate::last_record::log_time_ms;
 use crate::partition_task::{
     After, Arrival, Counting, Flight, Flush, Hold, OffsetCheck, PartitionTask, Stage, Trouble,
@@ -66,6 +67,7 @@ pub(crate) struct IntakeState {
     offsets: BTreeMap<u16, u64>,
     offsets_told: Option<Instant>,
     lag_measured: Option<Instant>,
+    broker: BrokerCalls,
     /// What keeps the log from being read.
     blockage: Blockage,
 }
@@ -264,6 +266,10 @@ impl<S: Store> Intake<S> {
                 self.state.blockage.end_look(ticket, result);
                 Ok(())
             }
+            (What::Answered(result), _) => {
+                self.answered(result);
+                Ok(())
+            }
             (_, None) => Ok(()),
             (What::Acquired(Ok(taken)), Some(partition)) => self.begin(partition, taken),
             (What::Acquired(Err(error)), Some(partition)) => self.rest(partition, error),
@@ -440,6 +446,7 @@ impl IntakeState {
             offsets: BTreeMap::new(),
             offsets_told: None,
             lag_measured: None,
+            broker: BrokerCalls::default(),
             blockage,
         }
     }

@@ -1,10 +1,12 @@
 //! Whether the log can be counted, as the broker is asked and `/readyz` is told.
 //!
-//! The questions for the lag are also what shows that a broker is away while nothing comes.
+//! The questions for the lag show that a partition's leader is away while nothing comes. That no broker
+//! answers is asked beside them, since a replica without partitions has none to measure.
 
 use std::time::{Duration, Instant};
 
 use rdkafka::error::KafkaResult;
+use roaming_service::telemetry::chain;
 use roaming_store::Store;
 
 use crate::ConsumerError;
@@ -12,8 +14,16 @@ use crate::checkpoint::{Ends, HEALTH_BROKER, HEALTH_DEAD_LETTERS, HEALTH_STORE, 
 use crate::intake::{Intake, check_offset};
 use crate::partition_task::{Hold, OffsetCheck, PartitionTask, Stage, Trouble};
 
-/// Time between two measurements of the lag.
+/// Time between two measurements of the lag, and between two calls to the broker.
 const LAG_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Whether a broker answers, whatever partitions are counted: it does, in the beginning.
+#[derive(Default)]
+pub(super) struct BrokerCalls {
+    is_calling: bool,
+    /// What the last call found where none answered.
+    absence: Option<String>,
+}
 
 impl<S: Store> Intake<S> {
     pub(super) fn measure_lag(&mut self, now: Instant) {
@@ -21,6 +31,7 @@ impl<S: Store> Intake<S> {
             self.state.lag_measured.is_none_or(|last| now.duration_since(last) >= LAG_INTERVAL);
         if is_due {
             self.state.lag_measured = Some(now);
+            self.call_broker();
         }
         for task in self.state.tasks.values_mut() {
             let is_wanted = is_due || task.offset_check == OffsetCheck::Wanted;
@@ -68,6 +79,25 @@ impl<S: Store> Intake<S> {
         Ok(())
     }
 
+    /// Asks whether a broker answers, where nobody asks already.
+    fn call_broker(&mut self) {
+        if !self.state.broker.is_calling {
+            self.state.broker.is_calling = true;
+            self.state.tickets += 1;
+            self.desk.call_broker(self.state.tickets);
+        }
+    }
+
+    /// Takes whether a broker answered.
+    pub(super) fn answered(&mut self, result: KafkaResult<()>) {
+        let absence = result.err().map(|source| {
+            self.metrics.error("broker");
+            chain(&self.config.kafka.explain("ask for roaming.events", source))
+        });
+        self.state.broker = BrokerCalls { is_calling: false, absence };
+        self.tell_troubles();
+    }
+
     /// Looks whether what keeps the log from being read is over.
     pub(super) fn look_at_log(&mut self, now: Instant) -> Result<(), ConsumerError> {
         if !self.state.blockage.is_due(now) {
@@ -96,14 +126,16 @@ impl<S: Store> Intake<S> {
         self.owned.send_replace(owned);
     }
 
-    /// Says in `/readyz` what partitions wait for: of each part, the first one's reason.
+    /// Says in `/readyz` what partitions wait for: of each part, the first one's reason. Where none waits
+    /// for the broker, one may be away all the same.
     pub(super) fn tell_troubles(&self) {
         for part in [HEALTH_STORE, HEALTH_BROKER, HEALTH_DEAD_LETTERS] {
             let of_part = |task: &PartitionTask| {
                 let trouble = task.trouble.as_ref().filter(|trouble| trouble.part == part)?;
                 Some(format!("partition {} waits: {}", task.number, trouble.reason))
             };
-            match self.state.tasks.values().find_map(of_part) {
+            let absence = self.state.broker.absence.clone().filter(|_| part == HEALTH_BROKER);
+            match self.state.tasks.values().find_map(of_part).or(absence) {
                 Some(reason) => self.health.hold(part, reason),
                 None => self.health.release(part),
             }

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
+mod absent_broker;
 mod bad_records;
 mod balance;
 mod command_line;

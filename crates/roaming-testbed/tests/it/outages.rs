@@ -39,6 +39,9 @@ fn outages(platform: &Platform, postgres: &Postgres) -> Result<()> {
     report("broker restarted", counting_again(&mut consumer)?);
     undisturbed(&mut consumer)?;
     node.kill();
+    wait_until("an unready consumer", RECOVERY_LIMIT, || {
+        Ok(consumer.get("/readyz")?.contains("no broker answers"))
+    })?;
     node.start();
     report("broker killed and started", counting_again(&mut consumer)?);
     undisturbed(&mut consumer)?;
