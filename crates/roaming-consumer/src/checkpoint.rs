@@ -16,7 +16,7 @@ use tokio::task::spawn_blocking;
 
 use crate::ConsumerError;
 use crate::dead_letter::{DeadLetter, DeadLetters};
-use crate::last_record;
+use crate::last_record::LastRecords;
 use crate::runs::{LearnError, Runs};
 
 /// The longest that the broker may take to say where a partition begins and ends.
@@ -146,6 +146,7 @@ pub(crate) struct Desk<S> {
     letters: DeadLetters,
     /// A client of its own, so that questions do not queue behind fetches.
     ends: Arc<LogEnds>,
+    last_records: Arc<LastRecords>,
     owner: String,
     runtime: Handle,
     answers: Sender<Answer>,
@@ -164,6 +165,7 @@ impl<S: Store> Desk<S> {
             runs,
             letters: DeadLetters::open(settings)?,
             ends: Arc::new(LogEnds::open(settings)?),
+            last_records: Arc::new(LastRecords::new(settings.clone())),
             owner,
             runtime: Handle::current(),
             answers,
@@ -173,9 +175,9 @@ impl<S: Store> Desk<S> {
     /// Acquires a partition, and says what the log has of it now.
     pub(crate) fn acquire(&self, ticket: Ticket, partition: u16) {
         let (store, ends) = (Arc::clone(&self.store), Arc::clone(&self.ends));
-        let owner = self.owner.clone();
+        let (last_records, owner) = (Arc::clone(&self.last_records), self.owner.clone());
         self.spawn(ticket, async move {
-            What::Acquired(acquire(&*store, ends, partition, &owner).await)
+            What::Acquired(acquire(&*store, ends, last_records, partition, &owner).await)
         });
     }
 
@@ -262,6 +264,7 @@ impl<S: Store> Desk<S> {
 async fn acquire<S: Store>(
     store: &S,
     ends: Arc<LogEnds>,
+    last_records: Arc<LastRecords>,
     partition: u16,
     owner: &str,
 ) -> Result<TakenOver, JobError> {
@@ -270,13 +273,14 @@ async fn acquire<S: Store>(
     let ends = of_partition(ends, partition)
         .await
         .map_err(|source| settings.explain("ask where a partition begins and ends", source))?;
-    let has_other_record = has_other_record(settings, partition, &acquired.snapshot, ends).await?;
+    let has_other_record =
+        has_other_record(last_records, partition, &acquired.snapshot, ends).await?;
     Ok(TakenOver { acquired, ends, has_other_record })
 }
 
 /// Compares the last record that was counted with what stands there, where store and log have both.
 async fn has_other_record(
-    settings: KafkaSettings,
+    last_records: Arc<LastRecords>,
     partition: u16,
     snapshot: &Snapshot,
     ends: Ends,
@@ -290,7 +294,7 @@ async fn has_other_record(
     if offset < ends.low || offset >= ends.high {
         return Ok(false);
     }
-    let found = spawn_blocking(move || last_record::read_time(&settings, partition, offset))
+    let found = spawn_blocking(move || last_records.time_of(partition, offset))
         .await
         .expect("reading a record does not panic")?;
     Ok(found.is_some_and(|found| found != counted))
