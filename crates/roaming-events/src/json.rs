@@ -23,7 +23,16 @@ pub use writer::encode;
 /// Fails where the octets are no JSON object, or the object is no event; says where, and why.
 pub fn decode(payload: &[u8]) -> Result<Event, serde_json::Error> {
     // What `encode` writes is most of what is ever read. Anything else is for the library to read or refuse.
-    reader::read(payload).map_or_else(|| serde_json::from_slice(payload), Ok)
+    reader::read(payload, None).map_or_else(|| serde_json::from_slice(payload), Ok)
+}
+
+/// As [`decode`], of a record whose key was read as `id`.
+pub(crate) fn decode_keyed(
+    key: &[u8],
+    id: EventId,
+    payload: &[u8],
+) -> Result<Event, serde_json::Error> {
+    reader::read(payload, Some((key, id))).map_or_else(|| serde_json::from_slice(payload), Ok)
 }
 
 /// The flat object, every field that any type has, in the order of the wire.

@@ -107,7 +107,7 @@ impl Record {
                 Control::End { id, emission_time } => Self::End(End { id, emission_time }),
             }
         } else {
-            Self::Event(json::decode(payload).map_err(|error| fail(error.into()))?)
+            Self::Event(json::decode_keyed(key, id, payload).map_err(|error| fail(error.into()))?)
         };
         if record.id() == id { Ok(record) } else { Err(fail(RecordErrorReason::KeyMismatch)) }
     }

@@ -85,6 +85,18 @@ fn civil_from_days(days: u64) -> (u64, u64, u64) {
     (era * 400 + year_of_era + u64::from(month <= 2), month, day)
 }
 
+/// Number of days that a Gregorian month has, from 1 for January.
+fn days_of_month(year: u64, month: u64) -> u64 {
+    match month {
+        2 if year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400)) => {
+            29
+        }
+        2 => 28,
+        4 | 6 | 9 | 11 => 30,
+        _ => 31,
+    }
+}
+
 /// Day number, counted from 1970-01-01, of a Gregorian date from that day on.
 fn days_from_civil(year: u64, month: u64, day: u64) -> u64 {
     let year = year - u64::from(month <= 2);
@@ -117,6 +129,7 @@ impl FromStr for SimTime {
             || year < 1970
             || !(1..=12).contains(&month)
             || day == 0
+            || day > days_of_month(year, month)
             || hour >= 24
             || minute >= 60
             || second >= 60
@@ -124,10 +137,6 @@ impl FromStr for SimTime {
             return Err(TimeError);
         }
         let days = days_from_civil(year, month, day);
-        if civil_from_days(days) != (year, month, day) {
-            // A day that its month does not have, such as the 31st of June.
-            return Err(TimeError);
-        }
         Ok(Self(days * MS_PER_DAY + ((hour * 60 + minute) * 60 + second) * 1000 + ms))
     }
 }
@@ -257,6 +266,19 @@ mod tests {
             "",
         ] {
             assert_eq!(text.parse::<SimTime>(), Err(TimeError), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_month_has_the_days_that_the_calendar_counts() {
+        // All of a cycle of 400 years.
+        for year in 1970..2370 {
+            for (month, next) in (1..=12).map(|month| (month, month % 12 + 1)) {
+                let year_of_next = year + u64::from(next == 1);
+                let length =
+                    days_from_civil(year_of_next, next, 1) - days_from_civil(year, month, 1);
+                assert_eq!(days_of_month(year, month), length, "{year}-{month}");
+            }
         }
     }
 
