@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use foldhash::fast::FixedState;
+use indexmap::IndexMap;
 use roaming_events::{RowKey, RunId, SimTime, Totals};
 
 use crate::invariant::{self, Subject};
@@ -10,7 +12,8 @@ use crate::invariant::{self, Subject};
 /// nowhere yet.
 #[derive(Clone, Debug)]
 pub(crate) struct RowCache {
-    rows: BTreeMap<(RunId, RowKey), Row>,
+    /// Hashed, since every event looks for its row; in the order in which they were made.
+    rows: IndexMap<(RunId, RowKey), Row, FixedState>,
     rows_max: usize,
     /// The newest window of a run of which the store may hold rows that are not here: what it held at the
     /// start, and what was evicted since. A row of a later window that is not here is new, and needs
@@ -52,7 +55,7 @@ impl RowCache {
     /// Makes an empty cache of at most `rows_max` rows over a store whose newest windows are given.
     pub(crate) fn new(rows_max: usize, newest_windows: &[(RunId, SimTime)]) -> Self {
         let newest_elsewhere = newest_windows.iter().copied().collect();
-        Self { rows: BTreeMap::new(), rows_max, newest_elsewhere }
+        Self { rows: IndexMap::default(), rows_max, newest_elsewhere }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -89,7 +92,9 @@ impl RowCache {
     /// Returns the rows whose earlier value must be read from the store before a checkpoint.
     pub(crate) fn missing(&self) -> Vec<(RunId, RowKey)> {
         let unknown = self.rows.iter().filter(|(_, row)| row.base == Base::Unknown);
-        unknown.map(|(key, _)| *key).collect()
+        let mut missing: Vec<_> = unknown.map(|(key, _)| *key).collect();
+        missing.sort_unstable();
+        missing
     }
 
     /// Adds an earlier value, as the store has it, to a row that misses it.
@@ -111,7 +116,7 @@ impl RowCache {
         self.rows.values().map(|row| row.totals.events - row.stored_events).sum()
     }
 
-    /// Returns the rows to write: those that the store does not have, and those that it has.
+    /// Returns the rows to write, in order: those that the store does not have, and those that it has.
     ///
     /// # Panics
     /// Panics where a row misses its earlier value, which the store would lose, or breaks an invariant.
@@ -125,6 +130,9 @@ impl RowCache {
                 let is_new = row.stored_events == 0;
                 if is_new { &mut new } else { &mut changed }.push((*run, *key, row.totals));
             }
+        }
+        for rows in [&mut new, &mut changed] {
+            rows.sort_unstable_by_key(|(run, key, _)| (*run, *key));
         }
         (new, changed)
     }

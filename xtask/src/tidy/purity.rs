@@ -10,6 +10,8 @@ const PURE: &[&str] = &["roaming-analytics", "roaming-events", "roaming-sim"];
 
 /// What a pure crate may be built from: values, formats and hashes, none of which does input or output.
 const PURE_DEPENDENCIES: &[&str] = &[
+    "foldhash",
+    "indexmap",
     "itoa",
     "schemars",
     "serde",
