@@ -24,6 +24,11 @@ const INTERVAL: Duration = Duration::from_secs(1);
 const RUNS_MAX: usize = 20;
 /// Looks whose throughput is remembered: two minutes.
 const THROUGHPUT_MAX: usize = 120;
+/// From this speed on, of all runs together, a comparison waits: it takes every core, and would take them from
+/// those who count…
+const BUSY_EVENTS_PER_S: u64 = 100_000;
+/// …but no longer than this after a run's end.
+const COMPARISON_WAIT_MAX: Duration = Duration::from_secs(30);
 
 /// Watches runs.
 pub(crate) struct Observer<S> {
@@ -49,6 +54,8 @@ pub(crate) struct Sight {
     pub(crate) throughput: VecDeque<u64>,
     pub(crate) verdict: Verdict,
     summed_events: u64,
+    /// When it was first seen at its end.
+    finished: Option<Instant>,
 }
 
 /// What is known of a run's balance.
@@ -79,6 +86,7 @@ impl Sight {
             throughput: VecDeque::new(),
             verdict: Verdict::SoFar(Vec::new()),
             summed_events: 0,
+            finished: None,
             run,
         }
     }
@@ -150,6 +158,7 @@ impl<S: Store> Observer<S> {
     ) -> Result<(), StoreError> {
         let is_watched = self.is_watched.swap(false, Ordering::Relaxed);
         let before = self.last_sights();
+        let events_per_s: u64 = before.iter().filter_map(|sight| sight.throughput.back()).sum();
         let mut sights = Vec::new();
         let runs = self.runs.newest().into_iter().filter(|run| !run.is_deleted());
         for run in runs.take(RUNS_MAX) {
@@ -157,7 +166,7 @@ impl<S: Store> Observer<S> {
             let mut sight = before.map_or_else(|| Sight::new(Arc::clone(&run)), |s| (**s).clone());
             sight.run = run;
             self.update(&mut sight, elapsed, is_watched).await?;
-            self.judge(&mut sight, comparison);
+            self.judge(&mut sight, comparison, events_per_s);
             sights.push(Arc::new(sight));
         }
         *self.sights.write().unwrap_or_else(PoisonError::into_inner) = sights;
@@ -203,8 +212,9 @@ impl<S: Store> Observer<S> {
         Ok(())
     }
 
-    /// Brings the verdict up to date, and starts a comparison where a run has reached its end.
-    fn judge(&self, sight: &mut Sight, comparison: &mut Option<Comparison>) {
+    /// Brings the verdict up to date, and starts a comparison where a run has reached its end and the store
+    /// takes fewer than [`BUSY_EVENTS_PER_S`].
+    fn judge(&self, sight: &mut Sight, comparison: &mut Option<Comparison>, events_per_s: u64) {
         let run = sight.run.row.run;
         if let Some(under_way) = comparison.as_mut().filter(|comparison| comparison.run == run) {
             match under_way.result.try_recv() {
@@ -220,10 +230,15 @@ impl<S: Store> Observer<S> {
         if matches!(sight.verdict, Verdict::Compared(_) | Verdict::Failed(_)) {
             return;
         }
-        if sight.is_finished() && comparison.is_none() {
-            sight.verdict = Verdict::Comparing;
-            *comparison = Some(self.compare(Arc::clone(&sight.run)));
-        } else if !sight.is_finished() {
+        if sight.is_finished() {
+            let finished = *sight.finished.get_or_insert_with(Instant::now);
+            let may_start =
+                events_per_s < BUSY_EVENTS_PER_S || finished.elapsed() > COMPARISON_WAIT_MAX;
+            if comparison.is_none() && may_start {
+                sight.verdict = Verdict::Comparing;
+                *comparison = Some(self.compare(Arc::clone(&sight.run)));
+            }
+        } else {
             sight.verdict = Verdict::SoFar(violations(&sight.lanes));
         }
     }

@@ -8,9 +8,11 @@ use std::{fmt, thread};
 
 use roaming_analytics::{Balance, Extent, FoundRun, LaneRow};
 use roaming_events::{LaneId, Sequence, SimDuration, Tally};
+use roaming_service::telemetry::chain;
 use roaming_sim::{Simulation, Specification, SpecificationError, ledger};
 use roaming_store::{Found, RunRow, Store, StoreError};
 use tokio::task::spawn_blocking;
+use tracing::debug;
 
 /// A run's balance, and how much of the run it is about.
 #[derive(Clone, Debug)]
@@ -60,7 +62,7 @@ impl fmt::Display for Verification {
     }
 }
 
-/// Compares a run in a store with its ledger, made on all cores.
+/// Compares a run in a store with its ledger, made on all cores at the lowest priority.
 ///
 /// # Errors
 /// Fails where the store cannot be read, or this engine cannot make the run's stream.
@@ -159,7 +161,8 @@ fn prefixes(simulation: &Simulation, lanes: &[LaneRow]) -> BTreeMap<LaneId, Sequ
     prefixes
 }
 
-/// Makes the ledger of a run, or of the lanes up to `prefixes`, with a thread on each core.
+/// Makes the ledger of a run, or of the lanes up to `prefixes`, with a thread on each core that gives way to
+/// whoever counts.
 pub fn ledger(
     simulation: &Arc<Simulation>,
     window: SimDuration,
@@ -169,6 +172,7 @@ pub fn ledger(
     let next = AtomicUsize::new(0);
     let threads = thread::available_parallelism().map_or(1, NonZero::get).min(lanes.len());
     let work = || {
+        give_way();
         let mut tally = Tally::default();
         while let Some(lane) = lanes.get(next.fetch_add(1, Ordering::Relaxed)) {
             tally.merge(&ledger::lane(simulation, *lane, window, prefixes.get(lane).copied()));
@@ -186,6 +190,20 @@ pub fn ledger(
         whole
     })
 }
+
+/// Lets this thread compute only where nobody else wants to: a proof can wait, a partition should not.
+#[cfg(target_os = "linux")]
+fn give_way() {
+    /// The lowest priority (`setpriority(2)`); on Linux it is a thread's own.
+    const LOWEST: i32 = 19;
+    if let Err(error) = rustix::process::setpriority_process(None, LOWEST) {
+        debug!(error = chain(&error), "the ledger is made at the usual priority");
+    }
+}
+
+/// Elsewhere a priority is the whole process's.
+#[cfg(not(target_os = "linux"))]
+fn give_way() {}
 
 /// Why a run could not be verified.
 #[derive(Debug, thiserror::Error)]
