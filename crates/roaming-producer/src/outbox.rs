@@ -13,8 +13,10 @@ use roaming_events::Sequence;
 use roaming_service::kafka::{ClientError, KafkaSettings, log_library_error, log_library_line};
 use roaming_service::topics;
 
-/// Records on their way at most; below the client's own bound, so that it never refuses one.
-const RECORDS_MAX: usize = 80_000;
+/// Records on their way at most; below the client's own bound, so that it never refuses one. More would
+/// only wait in the client, and be out of the processor's cache when their turn comes; these are enough for
+/// a million a second where the broker takes 16 ms to answer.
+const RECORDS_MAX: usize = 16_000;
 /// Progress records on their way at most. They have room of their own, between [`RECORDS_MAX`] and the
 /// client's bound: at full speed events take all of theirs, and a lane whose progress waits for a gap
 /// between them repeats everything after a crash.
@@ -161,18 +163,21 @@ impl Outbox {
                 || !self.first_sent.contains(&partition))
     }
 
-    /// Hands an event, marker or end marker to the client.
+    /// Hands an event, marker or end marker to the client, made at `created_unix_ms` of the wall clock.
     ///
     /// # Errors
     /// Fails where the client refuses it: give the client up.
     pub fn send_event(
         &mut self,
         partition: u16,
-        key: &[u8],
-        payload: &[u8],
+        (key, payload): (&[u8], &[u8]),
         tag: Tag,
+        created_unix_ms: u64,
     ) -> Result<(), Undelivered> {
-        self.send(topics::EVENTS, partition, key, Some(payload), tag)?;
+        let mut record = record(topics::EVENTS, partition, key, tag).payload(payload);
+        // The client would read the clock for each record.
+        record.timestamp = i64::try_from(created_unix_ms).ok();
+        self.send(record)?;
         if !self.first_acknowledged.contains(&partition) {
             self.first_sent.insert(partition);
         }
@@ -189,7 +194,7 @@ impl Outbox {
         key: &[u8],
         payload: &[u8],
     ) -> Result<(), Undelivered> {
-        self.send(topics::LANES, partition, key, Some(payload), Tag::Progress)?;
+        self.send(record(topics::LANES, partition, key, Tag::Progress).payload(payload))?;
         self.progress_records += 1;
         Ok(())
     }
@@ -199,26 +204,17 @@ impl Outbox {
     /// # Errors
     /// As [`send_event`](Self::send_event).
     pub fn send_tombstone(&mut self, partition: u16, key: &[u8]) -> Result<(), Undelivered> {
-        self.send(topics::LANES, partition, key, None, Tag::Progress)?;
+        self.send(record(topics::LANES, partition, key, Tag::Progress))?;
         self.progress_records += 1;
         Ok(())
     }
 
-    fn send(
-        &mut self,
-        topic: &str,
-        partition: u16,
-        key: &[u8],
-        payload: Option<&[u8]>,
-        tag: Tag,
-    ) -> Result<(), Undelivered> {
-        let mut record = BaseRecord::with_opaque_to(topic, tag.to_bits())
-            .partition(i32::from(partition))
-            .key(key);
-        record.payload = payload;
+    fn send(&mut self, record: OutgoingRecord<'_>) -> Result<(), Undelivered> {
+        let len = |part: Option<&[u8]>| part.map_or(0, <[u8]>::len) as u64;
+        let bytes = len(record.key) + len(record.payload);
         self.client.send(record).map_err(|(error, _)| self.undelivered(error))?;
         self.records += 1;
-        self.bytes += (key.len() + payload.map_or(0, <[u8]>::len)) as u64;
+        self.bytes += bytes;
         Ok(())
     }
 
@@ -271,6 +267,12 @@ impl Outbox {
     pub fn progress_in_flight(&self) -> usize {
         self.progress_records
     }
+}
+
+type OutgoingRecord<'a> = BaseRecord<'a, [u8], [u8], usize>;
+
+fn record<'a>(topic: &'a str, partition: u16, key: &'a [u8], tag: Tag) -> OutgoingRecord<'a> {
+    BaseRecord::with_opaque_to(topic, tag.to_bits()).partition(i32::from(partition)).key(key)
 }
 
 /// Whether an error says that the client is lost, and not why.

@@ -7,6 +7,7 @@ use roaming_events::SimTime;
 use roaming_service::kafka::{ClientError, KafkaSettings};
 use roaming_sim::control::Speed;
 
+use crate::clock::wall_unix_ms;
 use crate::fleet::{Fleet, OwnedLane, Run};
 use crate::flow::FlowControl;
 use crate::lane::{AcknowledgementError, Step};
@@ -134,6 +135,7 @@ impl Wire {
         now: Instant,
     ) -> Result<Turn, WireError> {
         let partition = lane.events_partition;
+        let created = wall_unix_ms();
         let mut turn = Turn::Quiet;
         for _ in 0..BURST {
             if !self.takes(partition) {
@@ -152,14 +154,15 @@ impl Wire {
                 Step::Forwarding => return Ok(Turn::Moved),
                 Step::Wait if turn == Turn::Moved => return Ok(Turn::Moved),
                 Step::Wait => {
-                    self.mark(lane, now)?;
+                    self.mark(lane, now, created)?;
                     return Ok(Turn::Quiet);
                 }
                 Step::Done => return Ok(turn),
             };
-            let bytes = (id.text().len() + self.payload.len()) as u64;
+            let key = id.text();
+            let bytes = (key.len() + self.payload.len()) as u64;
             let tag = Tag::Numbered(slot, id.sequence);
-            self.outbox.send_event(partition, &id.text(), &self.payload, tag)?;
+            self.outbox.send_event(partition, (&key, &self.payload), tag, created)?;
             self.flow.sent(partition, bytes);
             lane.last_sent = now;
             turn = Turn::Moved;
@@ -180,13 +183,19 @@ impl Wire {
     }
 
     /// Says that a lane is quiet, where it said nothing for a while.
-    fn mark(&mut self, lane: &mut OwnedLane, now: Instant) -> Result<(), WireError> {
+    fn mark(
+        &mut self,
+        lane: &mut OwnedLane,
+        now: Instant,
+        created_unix_ms: u64,
+    ) -> Result<(), WireError> {
         if now.duration_since(lane.last_sent) < MARKER_INTERVAL {
             return Ok(());
         }
         let Some(marker) = lane.sender.marker(&mut self.payload) else { return Ok(()) };
         let key = marker.key();
-        self.outbox.send_event(lane.events_partition, &key, &self.payload, Tag::Marker)?;
+        let record = (key.as_slice(), self.payload.as_slice());
+        self.outbox.send_event(lane.events_partition, record, Tag::Marker, created_unix_ms)?;
         self.flow.sent(lane.events_partition, (key.len() + self.payload.len()) as u64);
         self.metrics.markers.inc();
         lane.last_sent = now;
