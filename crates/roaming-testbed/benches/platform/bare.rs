@@ -71,11 +71,11 @@ pub(crate) fn keep(servers: &str, path: &Path) -> Result<()> {
     Ok(file.flush()?)
 }
 
-/// Sends what [`keep`] kept, from memory.
+/// Sends what [`keep`] kept, from memory, so many `times`.
 ///
 /// # Errors
 /// Fails where the file cannot be read or a record is not delivered.
-pub(crate) fn produce(servers: &str, path: &Path) -> Result<Measured> {
+pub(crate) fn produce(servers: &str, path: &Path, times: u64) -> Result<Measured> {
     let mut octets = Vec::new();
     File::open(path)?.read_to_end(&mut octets)?;
     let settings = KafkaSettings::new(servers, Broker::Kafka);
@@ -83,8 +83,8 @@ pub(crate) fn produce(servers: &str, path: &Path) -> Result<Measured> {
         settings.producer().create_with_context(Acknowledged::default())?;
     producer.client().fetch_metadata(Some(TOPIC), ANSWER_LIMIT)?;
     let (before, begin) = (Cpu::of(std::process::id())?, Instant::now());
-    let (mut rest, mut sent) = (octets.as_slice(), 0);
-    while let Some((partition, key, payload)) = take(&mut rest) {
+    let mut sent = 0;
+    for (partition, key, payload) in (0..times).flat_map(|_| records(&octets)) {
         let mut record = BaseRecord::to(TOPIC).partition(partition).key(key).payload(payload);
         loop {
             match producer.send(record) {
@@ -144,6 +144,11 @@ fn read_all(consumer: &BaseConsumer, mut each: impl FnMut(&BorrowedMessage<'_>))
         }
     }
     Ok(begin.elapsed().as_secs_f64())
+}
+
+/// Returns the records that [`keep`] wrote.
+fn records(mut octets: &[u8]) -> impl Iterator<Item = (i32, &[u8], &[u8])> {
+    std::iter::from_fn(move || take(&mut octets))
 }
 
 /// Takes the next record off the octets that [`keep`] wrote.

@@ -27,6 +27,9 @@ const ROUNDS: usize = 5;
 const LANES: u64 = 64;
 /// Runs that the consumers read: enough that beginning and end, some tenths of a second, count little.
 const CONSUMED_RUNS: u64 = 4;
+/// Runs that a producer sends in one round, side by side, for the same reason. The bare one sends the first
+/// as often.
+const PRODUCED_RUNS: u64 = 3;
 /// The smallest share of the bare producer's speed that the producer should reach.
 const PRODUCER_GOAL: f64 = 0.9;
 /// The same for the consumer, which counts and stores what the bare one only reads.
@@ -46,7 +49,7 @@ fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let measured = match arguments.as_slice() {
-        [BARE_PRODUCER, servers, file] => bare::produce(servers, Path::new(file))?,
+        [BARE_PRODUCER, servers, file] => bare::produce(servers, Path::new(file), PRODUCED_RUNS)?,
         [BARE_CONSUMER, servers] => bare::consume(servers)?,
         _ => return compare(),
     };
@@ -63,10 +66,10 @@ fn compare() -> Result<()> {
         let events = trial::events_of(platform, &["--profile", "demo", "--name", "bench"])?;
         println!("profile demo: {events} events in {LANES} lanes, {ROUNDS} rounds, medians");
         // The first run warms the broker up, and is what the bare producer sends.
-        producer_round(platform, "first", events)?;
+        producer_round(platform, &["first".to_owned()], events)?;
         bare::keep(&platform.kafka.bootstrap_servers(), &file)?;
         for run in 1..CONSUMED_RUNS {
-            producer_round(platform, &format!("further{run}"), events)?;
+            producer_round(platform, &[format!("further{run}")], events)?;
         }
         compare_consumers(platform, postgres, events * CONSUMED_RUNS)?;
         compare_producers(platform, &file, events)?;
@@ -91,30 +94,33 @@ fn compare_producers(platform: &Platform, file: &Path, events: u64) -> Result<()
     let (mut ours, mut bares) = (Vec::new(), Vec::new());
     for round in 0..ROUNDS {
         bares.push(bare_round(&[BARE_PRODUCER, &servers, &path])?);
-        ours.push(producer_round(platform, &format!("round{round}"), events)?);
+        let runs: Vec<_> = (0..PRODUCED_RUNS).map(|run| format!("round{round}-{run}")).collect();
+        ours.push(producer_round(platform, &runs, events * PRODUCED_RUNS)?);
     }
-    report("producer", &ours, &bares, events, PRODUCER_GOAL);
+    report("producer", &ours, &bares, events * PRODUCED_RUNS, PRODUCER_GOAL);
     Ok(())
 }
 
-/// Lets a producer of its own send a run; measured from the first event that is accepted to the last that
-/// is acknowledged.
-fn producer_round(platform: &Platform, run: &str, events: u64) -> Result<Measured> {
+/// Lets a producer of its own send runs; measured from the first event that is accepted to the last that is
+/// acknowledged.
+fn producer_round(platform: &Platform, runs: &[String], events: u64) -> Result<Measured> {
+    // Before the producer starts, so that it has all of them from the beginning.
+    for run in runs {
+        platform.producer_command(&[
+            "scenarios",
+            "load",
+            "--profile",
+            "demo",
+            "--name",
+            run,
+            "--speed",
+            "max",
+        ])?;
+    }
     let mut command = platform.command("roaming-producer")?;
     // No consumer reads meanwhile, so that flow control must not wait for one.
     command.args(["run", "--listen", "127.0.0.1:0"]).env("ROAMING_PRODUCER_UNREAD_MIB", "1048576");
     let mut producer = platform.daemon("producer", &command)?;
-    producer.wait_for_line("partition of lanes owned", ROUND_LIMIT)?;
-    platform.producer_command(&[
-        "scenarios",
-        "load",
-        "--profile",
-        "demo",
-        "--name",
-        run,
-        "--speed",
-        "max",
-    ])?;
     let measured = watch(
         &mut producer,
         Duration::from_millis(2),
