@@ -3,6 +3,7 @@
 mod bad_days;
 mod control;
 mod deaths;
+mod observability;
 mod outages;
 mod scripts;
 mod security;
