@@ -1,6 +1,7 @@
 //! The built binaries on Apache Kafka and PostgreSQL.
 
 mod bad_days;
+mod compose;
 mod control;
 mod deaths;
 mod observability;
