@@ -30,6 +30,19 @@ fn each_script_has_a_help() -> Result<()> {
 }
 
 #[test]
+fn the_smoke_test_says_how_it_is_used_and_what_it_misses() -> Result<()> {
+    let smoke = || script("smoke-compose");
+    ensure_says(&smoke().arg("--help").output()?, 0, "scripts/smoke-compose ")?;
+    ensure_says(&smoke().arg("--nothing").output()?, 64, "unknown argument --nothing")?;
+    let nowhere = smoke().env("DOCKER_HOST", "tcp://127.0.0.1:1").output()?;
+    ensure!(nowhere.status.code() == Some(1), "{}", nowhere.status);
+    // A machine without Docker misses that first.
+    let said = String::from_utf8(nowhere.stderr)?;
+    ensure!(said.contains("start it, or set DOCKER_HOST") || said.contains("install"), "{said}");
+    Ok(())
+}
+
+#[test]
 fn a_missing_tool_of_kafka_is_told_with_the_variable_that_names_it() -> Result<()> {
     let output = script("kafka-acls")
         .args(["--bootstrap-server", "127.0.0.1:1"])
