@@ -10,7 +10,7 @@ use roaming_service::Exit;
 use roaming_service::config::table::{POSTGRES_DSN, STORE};
 use roaming_service::config::{Check, ConfigArgs, Settings};
 use roaming_service::shutdown::stop_on_signal;
-use roaming_service::telemetry::Reader;
+use roaming_service::telemetry::{Reader, chain};
 use roaming_store::{PostgresOptions, PostgresStore, RunRow, SqliteStore, Store, StoreError};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
@@ -34,7 +34,7 @@ pub struct Cli {
 enum Command {
     /// Consume, count, and serve the page (the default)
     Run,
-    /// Compare a run with its ledger: status 0 where it balances, 2 where it does not or is not finished
+    /// Compare runs with their ledgers: status 0 where all balance, 2 where one does not or is not finished
     Verify(VerifyArgs),
     /// List the runs in the store
     Runs,
@@ -45,8 +45,11 @@ enum Command {
 #[derive(Debug, Args)]
 struct VerifyArgs {
     /// Name of the run; the last that was loaded under it
-    #[arg(long)]
-    run: String,
+    #[arg(long, required_unless_present = "all")]
+    run: Option<String>,
+    /// Every run that has ended, one line for each that balances
+    #[arg(long, conflicts_with = "run")]
+    all: bool,
 }
 
 impl Cli {
@@ -66,7 +69,7 @@ impl Cli {
         };
         match self.command {
             None | Some(Command::Run) => daemon(settings, place).await,
-            Some(Command::Verify(args)) => print_balance(place, &args.run).await,
+            Some(Command::Verify(args)) => print_balance(place, args.run.as_deref()).await,
             Some(Command::Runs) => print_runs(place).await,
             Some(Command::Config(args)) => args.execute(settings),
         }
@@ -127,7 +130,8 @@ async fn count(
     result
 }
 
-async fn print_balance(place: Place, run: &str) -> Exit {
+/// Prints the balance of a run; of all that have ended where none is named.
+async fn print_balance(place: Place, run: Option<&str>) -> Exit {
     match balance(place, run).await {
         Ok((sheet, exit)) => print(&sheet, exit),
         Err(error) => {
@@ -141,7 +145,7 @@ async fn print_balance(place: Place, run: &str) -> Exit {
     }
 }
 
-async fn balance(place: Place, name: &str) -> Result<(String, Exit), VerifyError> {
+async fn balance(place: Place, name: Option<&str>) -> Result<(String, Exit), VerifyError> {
     match place {
         Place::File(path) => balance_in(SqliteStore::open_existing(path).await?, name).await,
         Place::Postgres(options) => {
@@ -150,17 +154,51 @@ async fn balance(place: Place, name: &str) -> Result<(String, Exit), VerifyError
     }
 }
 
-async fn balance_in(store: impl Store, name: &str) -> Result<(String, Exit), VerifyError> {
-    let result = async {
-        let run = find_run(&store, name).await?;
-        let verification = verify(&store, &run).await?;
-        Ok::<_, VerifyError>((run, verification))
-    }
-    .await;
+async fn balance_in(store: impl Store, name: Option<&str>) -> Result<(String, Exit), VerifyError> {
+    let result = match name {
+        Some(name) => balance_of(&store, name).await,
+        None => balance_of_all(&store).await,
+    };
     store.close().await;
-    let (run, verification) = result?;
+    result
+}
+
+async fn balance_of(store: &impl Store, name: &str) -> Result<(String, Exit), VerifyError> {
+    let run = find_run(store, name).await?;
+    let verification = verify(store, &run).await?;
     let exit = if verification.holds() { Exit::Done } else { Exit::Unbalanced };
     Ok((format!("run {} ({})\n{verification}", run.name, run.run), exit))
+}
+
+/// Compares all runs that have ended. One that this engine cannot make is told, and the others are compared.
+async fn balance_of_all(store: &impl Store) -> Result<(String, Exit), VerifyError> {
+    let (mut sheets, mut exit) = (String::new(), Exit::Done);
+    for run in store.runs().await? {
+        let lanes = store.progress(run.run).await?.lanes;
+        let finished = lanes.iter().filter(|lane| lane.is_finished()).count();
+        let state = state(&run, finished);
+        let _ = write!(sheets, "run {} ({}), {state}: ", run.name, run.run);
+        if !matches!(state, "finished" | "stopped" | "deleted") {
+            sheets.push_str("left out, it goes on\n");
+            continue;
+        }
+        match verify(store, &run).await {
+            Ok(verification) if verification.holds() => {
+                let events = Grouped(verification.balance.sums().found.events);
+                let _ = writeln!(sheets, "the balance holds, {events} events");
+            }
+            Ok(verification) => {
+                let _ = write!(sheets, "the balance does not hold\n{verification}");
+                exit = Exit::Unbalanced;
+            }
+            Err(VerifyError::Store(error)) => return Err(error.into()),
+            Err(error) => {
+                let _ = writeln!(sheets, "not compared, {}", chain(&error));
+                exit = if exit == Exit::Done { Exit::Failed } else { exit };
+            }
+        }
+    }
+    Ok((sheets, exit))
 }
 
 async fn print_runs(place: Place) -> Exit {

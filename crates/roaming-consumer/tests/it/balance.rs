@@ -165,13 +165,15 @@ impl Counted {
     }
 
     fn verify(&self) -> Output {
-        verify(&self.path)
+        verify(&self.path, &["--run", "sheet"])
     }
 }
 
-fn verify(path: &std::path::Path) -> Output {
+fn verify(path: &std::path::Path, which: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_roaming-consumer"))
-        .args(["verify", "--run", "sheet", "--store"])
+        .arg("verify")
+        .args(which)
+        .arg("--store")
         .arg(path)
         .env("ROAMING_LOG", "off")
         .output()
@@ -333,6 +335,42 @@ async fn two_edits_compensate_each_other() {
     let output = counted.verify();
     check_broken(&output, &[&name(&first_key), first_key.procedure.as_str()]);
     check_broken(&output, &[&name(&second_key), second_key.procedure.as_str()]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_runs_are_compared_that_have_ended() {
+    let counted = Counted::whole().await;
+    let mut other = run_row(&counted.simulation);
+    other.run = RunId::from_hash(1 << 60);
+    other.name = "going on".to_owned();
+    counted.store.put_run(&other).await.unwrap();
+    let output = verify(&counted.path, &["--all"]);
+    check_holds_of_all(&output, &["run sheet", "finished: the balance holds, "]);
+    check_holds_of_all(&output, &["run going on", "running: left out, it goes on"]);
+
+    let mut unknown = other;
+    (unknown.name, unknown.state) = ("stranger".to_owned(), "stopped".to_owned());
+    unknown.specification_json = "{}".to_owned();
+    unknown.run = RunId::from_hash(2 << 60);
+    counted.store.put_run(&unknown).await.unwrap();
+    let output = verify(&counted.path, &["--all"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("run stranger"));
+
+    let (_, _, key, mut totals) = counted.some_row(0).await;
+    totals.events += 1;
+    *totals.latency_buckets.last_mut().unwrap() += 1;
+    counted.forge(0, Vec::new(), vec![(key, totals)]).await;
+    let output = verify(&counted.path, &["--all"]);
+    check_broken(&output, &[&name(&key), key.procedure.as_str()]);
+}
+
+/// Checks that all balance and that some line has all of `words`.
+#[track_caller]
+fn check_holds_of_all(output: &Output, words: &[&str]) {
+    let lines = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{lines}");
+    assert!(lines.lines().any(|line| words.iter().all(|word| line.contains(word))), "{lines}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
