@@ -113,7 +113,8 @@ fn a_check_says_all_that_is_wrong() {
 
 #[test]
 fn a_store_that_cannot_be_opened_is_named() {
-    check(&consumer(&["--store", "/nowhere/run.db"]), 64, &["/nowhere", "create it", "--store"]);
+    let output = consumer(&["--listen", "127.0.0.1:0", "--store", "/nowhere/run.db"]);
+    check(&output, 64, &["/nowhere", "create it", "--store"]);
 }
 
 #[test]
@@ -142,8 +143,11 @@ async fn a_store_of_a_newer_schema_is_refused() {
         sqlx::sqlite::SqliteConnectOptions::new().filename(&path).connect().await.unwrap();
     sqlx::raw_sql("PRAGMA user_version = 99").execute(&mut newer).await.unwrap();
     sqlx::Connection::close(newer).await.unwrap();
-    for arguments in [&["--store"][..], &["runs", "--store"], &["verify", "--run", "x", "--store"]]
-    {
+    for arguments in [
+        &["--listen", "127.0.0.1:0", "--store"][..],
+        &["runs", "--store"],
+        &["verify", "--run", "x", "--store"],
+    ] {
         let output = consumer(&[arguments, &[text(&path)]].concat());
         check(&output, 64, &["schema version 99", "use a newer roaming-consumer"]);
     }
