@@ -55,7 +55,10 @@ fn environment(service: &Value, set: &BTreeMap<&str, &str>) -> Result<BTreeMap<S
 }
 
 /// Returns the variables that a program takes a value from, of those in its environment.
-fn taken(program: &str, environment: &BTreeMap<String, String>) -> Result<BTreeSet<String>> {
+pub(crate) fn taken(
+    program: &str,
+    environment: &BTreeMap<String, String>,
+) -> Result<BTreeSet<String>> {
     let output = Command::new(binaries::path(program)?)
         .args(["config", "--print", "--format", "json"])
         .env_clear()

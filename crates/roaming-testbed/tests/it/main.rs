@@ -4,6 +4,7 @@ mod bad_days;
 mod compose;
 mod control;
 mod deaths;
+mod manifests;
 mod observability;
 mod outages;
 mod scripts;
