@@ -1,5 +1,6 @@
 //! What the consumer measures.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use prometheus::{
@@ -93,8 +94,8 @@ impl ConsumerMetrics {
             )?,
             attaches: counters(
                 "roaming_attach_total",
-                "Registrations (location updates) counted and stored, by outcome; the same events as under procedure location_update of roaming_events_processed_total.",
-                &["outcome"],
+                "Registrations (location updates) counted and stored, by visited network and outcome; the same events as under procedure location_update of roaming_events_processed_total. A network appears, with every outcome, with its first registration.",
+                &["visited_plmn", "outcome"],
             )?,
             attach_latency: HistogramVec::new(attach_latency, &["visited_plmn"])?,
             checkpoints: counter(
@@ -148,9 +149,6 @@ impl ConsumerMetrics {
                 self.events.with_label_values(&[procedure.as_str(), outcome.as_str()]);
             }
         }
-        for outcome in Outcome::ALL {
-            self.attaches.with_label_values(&[outcome.as_str()]);
-        }
         for reason in RejectReason::ALL {
             self.rejected.with_label_values(&[reason.as_str()]);
         }
@@ -184,15 +182,18 @@ impl ConsumerMetrics {
             for (outcome, events) in Outcome::ALL.iter().zip(outcomes).filter(|(_, n)| **n > 0) {
                 let labels = [procedure.as_str(), outcome.as_str()];
                 self.events.with_label_values(&labels).inc_by(*events);
-                if *procedure == EventType::LocationUpdate {
-                    self.attaches.with_label_values(&[outcome.as_str()]).inc_by(*events);
-                }
             }
         }
-        for (visited_plmn, latency_us) in &delta.attaches {
-            self.attach_latency
-                .with_label_values(&[&visited_plmn.to_string()])
-                .observe(f64::from(*latency_us) / 1e6);
+        for (visited_plmn, attaches) in &delta.attaches {
+            let visited_plmn = visited_plmn.to_string();
+            for (outcome, events) in Outcome::ALL.iter().zip(attaches.outcomes) {
+                let labels = [visited_plmn.as_str(), outcome.as_str()];
+                self.attaches.with_label_values(&labels).inc_by(events);
+            }
+            let latency = self.attach_latency.with_label_values(&[&visited_plmn]);
+            for latency_us in &attaches.latencies_us {
+                latency.observe(f64::from(*latency_us) / 1e6);
+            }
         }
         for (reason, records) in RejectReason::ALL.iter().zip(delta.rejected) {
             self.rejected.with_label_values(&[reason.as_str()]).inc_by(records);
@@ -273,13 +274,20 @@ fn gauges(name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntGaug
 /// has it observed again.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Delta {
-    events: [[u64; 3]; 11],
-    attaches: Vec<(PlmnId, u32)>,
+    events: [[u64; Outcome::ALL.len()]; EventType::ALL.len()],
+    attaches: BTreeMap<PlmnId, Attaches>,
     duplicates: u64,
     corrections: u64,
     rejected: [u64; RejectReason::ALL.len()],
     /// Records of any kind.
     records: u64,
+}
+
+/// The registrations in one visited network.
+#[derive(Clone, Debug, Default)]
+struct Attaches {
+    outcomes: [u64; Outcome::ALL.len()],
+    latencies_us: Vec<u32>,
 }
 
 impl Delta {
@@ -303,7 +311,9 @@ impl Delta {
         let procedure = event.body.event_type();
         self.events[procedure as usize][event.outcome as usize] += 1;
         if procedure == EventType::LocationUpdate {
-            self.attaches.push((event.visited_plmn, event.latency_us));
+            let attaches = self.attaches.entry(event.visited_plmn).or_default();
+            attaches.outcomes[event.outcome as usize] += 1;
+            attaches.latencies_us.push(event.latency_us);
         }
     }
 
@@ -321,7 +331,13 @@ impl Delta {
         for (sum, more) in self.rejected.iter_mut().zip(newer.rejected) {
             *sum += more;
         }
-        self.attaches.extend(newer.attaches);
+        for (visited_plmn, more) in newer.attaches {
+            let attaches = self.attaches.entry(visited_plmn).or_default();
+            for (sum, more) in attaches.outcomes.iter_mut().zip(more.outcomes) {
+                *sum += more;
+            }
+            attaches.latencies_us.extend(more.latencies_us);
+        }
         self.duplicates += newer.duplicates;
         self.corrections += newer.corrections;
         self.records += newer.records;
@@ -331,6 +347,7 @@ impl Delta {
 #[cfg(test)]
 mod tests {
     use prometheus::TextEncoder;
+    use roaming_events::schema;
 
     use super::*;
 
@@ -364,6 +381,33 @@ mod tests {
         }
         for (index, reason) in RejectReason::ALL.iter().enumerate() {
             assert_eq!(*reason as usize, index);
+        }
+    }
+
+    #[test]
+    fn registrations_count_by_visited_network_with_every_outcome() {
+        let registry = Registry::new();
+        let metrics = ConsumerMetrics::register(&registry).expect("fresh");
+        let visited = "99902".parse().expect("a PLMN");
+        let registration = *schema::examples()
+            .iter()
+            .find(|event| event.body.event_type() == EventType::LocationUpdate)
+            .expect("an example of each type");
+        let (mut failed, mut newer) = (Delta::default(), Delta::default());
+        for (delta, outcome) in [(&mut failed, Outcome::Success), (&mut newer, Outcome::Failed)] {
+            let event = Event { visited_plmn: visited, outcome, ..registration };
+            delta.add(Observation::Counted, Some(&event));
+        }
+        newer.take_back(failed);
+        metrics.stored(&newer, 0, Duration::ZERO);
+        let text = text(&registry);
+        for line in [
+            r#"roaming_attach_total{outcome="success",visited_plmn="99902"} 1"#,
+            r#"roaming_attach_total{outcome="rejected",visited_plmn="99902"} 0"#,
+            r#"roaming_attach_total{outcome="failed",visited_plmn="99902"} 1"#,
+            r#"roaming_attach_latency_seconds_count{visited_plmn="99902"} 2"#,
+        ] {
+            assert!(text.contains(line), "{line} is missing in:\n{text}");
         }
     }
 
