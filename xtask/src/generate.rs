@@ -1,5 +1,6 @@
 //! Files that are made from the code: one source, many documents.
 
+mod addons;
 mod events;
 
 use std::process::ExitCode;
@@ -36,6 +37,8 @@ pub(crate) fn all(workspace: &Workspace) -> anyhow::Result<Vec<Generated>> {
         document(EVENTS, &events)?,
         document(CONFIGURATION, &config::reference_page())?,
         Generated { path: "docs/reference-config.yaml", text: config::reference_yaml() },
+        Generated { path: "k8s/addons/alerts.yaml", text: addons::alerts(workspace) },
+        Generated { path: "k8s/addons/dashboards.yaml", text: addons::dashboards(workspace) },
     ])
 }
 
