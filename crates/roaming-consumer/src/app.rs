@@ -21,7 +21,7 @@ use crate::group::Group;
 use crate::intake::{Intake, IntakeState};
 use crate::observer::Observer;
 use crate::runs::Runs;
-use crate::{Config, ConsumerError, ConsumerMetrics, page};
+use crate::{Config, ConsumerError, ConsumerMetrics, jobs, page};
 
 /// Pauses between attempts to reach the broker and the store.
 const PAUSE_FIRST: Duration = Duration::from_millis(200);
@@ -157,6 +157,16 @@ impl<S: Store> App<S> {
             }
         }
         health.release("start");
+
+        let watched = jobs::watch(Arc::clone(&store), metrics.clone());
+        let jobs_stop = stop.clone();
+        tasks.spawn("jobs", async move {
+            tokio::select! {
+                () = jobs_stop.cancelled() => {}
+                () = watched => {}
+            }
+            Ok(())
+        });
 
         let (sender, answers) = mpsc::channel();
         let desk =

@@ -107,20 +107,5 @@ impl ConsumerError {
 
 /// Returns the status to end with where the store refuses.
 pub(crate) fn store_exit(error: &StoreError) -> Exit {
-    match error {
-        StoreError::FolderMissing { .. }
-        | StoreError::NotFound { .. }
-        | StoreError::ReadOnly { .. }
-        | StoreError::CannotOpen { .. }
-        | StoreError::NotAStore { .. }
-        | StoreError::NewerSchema { .. }
-        | StoreError::WrongDsn { .. }
-        | StoreError::WrongIdentity { .. }
-        | StoreError::Tls { .. }
-        | StoreError::NoDatabase { .. }
-        | StoreError::NoRight { .. }
-        | StoreError::OtherLog { .. }
-        | StoreError::OtherWindow { .. } => Exit::Usage,
-        _ => Exit::Failed,
-    }
+    if error.is_misuse() { Exit::Usage } else { Exit::Failed }
 }

@@ -19,6 +19,7 @@ mod dead_letter;
 mod error;
 mod group;
 mod intake;
+mod jobs;
 mod last_record;
 mod metrics;
 mod observer;

@@ -9,6 +9,7 @@ use prometheus::{
 };
 use roaming_analytics::{LaneRow, Observation, RejectReason};
 use roaming_events::{Event, EventType, LATENCY_BOUNDS_US, Outcome, PlmnId};
+use roaming_store::{JobOutcome, JobStanding};
 
 /// Reasons of `roaming_errors_total`, all registered at start.
 const ERROR_KINDS: [&str; 10] = [
@@ -23,6 +24,9 @@ const ERROR_KINDS: [&str; 10] = [
     "store_unavailable",
     "store_unknown_outcome",
 ];
+
+/// The job whose outcome has a metric of its own, by its name in the store.
+const BACKUP: &str = "backup";
 
 /// Seconds that a checkpoint takes: from a small one in memory to the store's busy timeout.
 const WRITE_BUCKETS: [f64; 12] =
@@ -51,6 +55,8 @@ pub struct ConsumerMetrics {
     partitions: IntGauge,
     anomalies: IntCounter,
     errors: IntCounterVec,
+    backup_success: IntGaugeVec,
+    job_last_success: IntGaugeVec,
 }
 
 impl ConsumerMetrics {
@@ -136,6 +142,16 @@ impl ConsumerMetrics {
                 "Errors of operations by kind. Each is either tried again or stops the consumer; none loses an event. 0 in an undisturbed run.",
                 &["kind"],
             )?,
+            backup_success: gauges(
+                "backup_job_success",
+                "Whether the last backup of the store was made (1) or failed (0), read from the store every 15 s; every replica tells the same. Absent before the first. One that was killed is not told: look at its age too.",
+                &[],
+            )?,
+            job_last_success: gauges(
+                "roaming_job_last_success_timestamp_seconds",
+                "When a batch job last ended that did what it should: wall time, seconds since 1970, read from the store every 15 s; every replica tells the same. Absent for a job that never did.",
+                &["job"],
+            )?,
         };
         metrics.preset();
         metrics.add_to(registry)?;
@@ -173,7 +189,9 @@ impl ConsumerMetrics {
         registry.register(Box::new(self.events_missing.clone()))?;
         registry.register(Box::new(self.partitions.clone()))?;
         registry.register(Box::new(self.anomalies.clone()))?;
-        registry.register(Box::new(self.errors.clone()))
+        registry.register(Box::new(self.errors.clone()))?;
+        registry.register(Box::new(self.backup_success.clone()))?;
+        registry.register(Box::new(self.job_last_success.clone()))
     }
 
     /// Counts what a stored checkpoint holds.
@@ -240,6 +258,21 @@ impl ConsumerMetrics {
     /// Says how many records of a partition are not stored yet.
     pub(crate) fn lag(&self, partition: u16, records: u64) {
         self.lag.with_label_values(&[&partition.to_string()]).set(records.cast_signed());
+    }
+
+    /// Says where the batch jobs stand.
+    pub(crate) fn jobs(&self, jobs: &[JobStanding]) {
+        let none: [&str; 0] = [];
+        for JobStanding { last, succeeded_ms } in jobs {
+            if last.job == BACKUP {
+                let success = i64::from(last.outcome == JobOutcome::Done);
+                self.backup_success.with_label_values(&none).set(success);
+            }
+            if let Some(ms) = succeeded_ms {
+                let gauge = self.job_last_success.with_label_values(&[&last.job]);
+                gauge.set((ms / 1000).cast_signed());
+            }
+        }
     }
 
     /// Says how many partitions are being counted.
@@ -348,11 +381,43 @@ impl Delta {
 mod tests {
     use prometheus::TextEncoder;
     use roaming_events::schema;
+    use roaming_store::JobRun;
 
     use super::*;
 
     fn text(registry: &Registry) -> String {
         TextEncoder::new().encode_to_string(&registry.gather()).expect("text")
+    }
+
+    #[test]
+    fn jobs_are_told_once_they_ran() {
+        let registry = Registry::new();
+        let metrics = ConsumerMetrics::register(&registry).expect("fresh");
+        let told = |registry: &Registry| {
+            let all = text(registry);
+            let jobs = all.lines().filter(|line| line.contains("job") && !line.starts_with('#'));
+            jobs.collect::<Vec<_>>().join("\n")
+        };
+        assert_eq!(told(&registry), "");
+        let standing = |job: &str, outcome, succeeded_ms| JobStanding {
+            last: JobRun {
+                job: job.to_owned(),
+                started_ms: 1,
+                ended_ms: 2,
+                outcome,
+                detail: String::new(),
+            },
+            succeeded_ms,
+        };
+        metrics.jobs(&[
+            standing("backup", JobOutcome::Failed, Some(5_999)),
+            standing("report", JobOutcome::Failed, None),
+        ]);
+        let expected =
+            "backup_job_success 0\nroaming_job_last_success_timestamp_seconds{job=\"backup\"} 5";
+        assert_eq!(told(&registry), expected);
+        metrics.jobs(&[standing("backup", JobOutcome::Done, Some(7_000))]);
+        assert!(told(&registry).starts_with("backup_job_success 1\n"));
     }
 
     #[test]

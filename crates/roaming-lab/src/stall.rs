@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use roaming_analytics::Checkpoint;
 use roaming_events::{RowKey, RunId, SimDuration, Totals};
 use roaming_store::{
-    Acquired, Epoch, Found, Progress, RunRow, Store, StoreError, StoredRow, SummaryKey,
+    Acquired, Epoch, Found, JobRun, JobStanding, Progress, RunRow, Store, StoreError, StoredRow,
+    SummaryKey,
 };
 use tokio::sync::watch;
 
@@ -80,6 +81,14 @@ impl<S: Store> Store for Stalling<S> {
 
     async fn summary(&self, run: RunId) -> Result<BTreeMap<SummaryKey, Totals>, StoreError> {
         self.store.summary(run).await
+    }
+
+    async fn put_job(&self, run: &JobRun) -> Result<(), StoreError> {
+        self.store.put_job(run).await
+    }
+
+    async fn jobs(&self) -> Result<Vec<JobStanding>, StoreError> {
+        self.store.jobs().await
     }
 
     async fn close(&self) {

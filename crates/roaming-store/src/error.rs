@@ -57,6 +57,28 @@ pub enum StoreError {
         /// The newest version that this program knows.
         known: u32,
     },
+    /// An older version of the program has made the store, and whoever came does not migrate it.
+    #[error(
+        "store {store} has schema version {found}, and this program works with {known}; start the consumer of this release on it first, which migrates it"
+    )]
+    OlderSchema {
+        /// The store.
+        store: String,
+        /// Its schema version.
+        found: u32,
+        /// The version that this program works with.
+        known: u32,
+    },
+    /// What should be filled is not empty.
+    #[error(
+        "table {table} of {store} holds rows already, and all is left as it is; restore into a new database that no consumer was started on: `scripts/postgres-roles DSN NAME` makes one"
+    )]
+    NotEmpty {
+        /// The database.
+        store: String,
+        /// The first table that holds a row.
+        table: String,
+    },
     /// The DSN cannot be used. Ends the process: it does not change while it runs.
     #[error(
         "the DSN of PostgreSQL cannot be used: {reason}; write it as postgres://role:password@host:5432/database (--postgres-dsn or POSTGRES_DSN)"
@@ -205,6 +227,28 @@ impl StoreError {
             Self::Fenced { .. } | Self::UnknownOutcome { .. } => Disposition::Fence,
             _ => Disposition::Fatal,
         }
+    }
+
+    /// Whether it takes another setting, right or database, and not another attempt.
+    pub fn is_misuse(&self) -> bool {
+        matches!(
+            self,
+            Self::FolderMissing { .. }
+                | Self::NotFound { .. }
+                | Self::ReadOnly { .. }
+                | Self::CannotOpen { .. }
+                | Self::NotAStore { .. }
+                | Self::NewerSchema { .. }
+                | Self::OlderSchema { .. }
+                | Self::NotEmpty { .. }
+                | Self::WrongDsn { .. }
+                | Self::WrongIdentity { .. }
+                | Self::Tls { .. }
+                | Self::NoDatabase { .. }
+                | Self::NoRight { .. }
+                | Self::OtherLog { .. }
+                | Self::OtherWindow { .. }
+        )
     }
 
     /// Returns a short name, for metrics.

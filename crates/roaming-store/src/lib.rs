@@ -10,6 +10,7 @@
 //! for, and the caller decides.
 
 mod error;
+mod job;
 mod postgres;
 mod sql;
 mod sqlite;
@@ -22,7 +23,10 @@ use roaming_analytics::{Checkpoint, LaneRow, Snapshot};
 use roaming_events::{EventType, Outcome, PlmnId, RowKey, RunId, SimDuration, SimTime, Totals};
 
 pub use error::{DatabaseError, Disposition, StoreError};
-pub use postgres::{PostgresOptions, PostgresStore};
+pub use job::{JobOutcome, JobRun, JobStanding, UnknownOutcome};
+pub use postgres::{
+    PostgresOptions, PostgresStore, Restoration, Snapshot as StoreSnapshot, TableFiller, TableShape,
+};
 pub use sqlite::{SCHEMA_VERSION, SqliteOptions, SqliteStore};
 
 /// What to do where there is no store.
@@ -108,6 +112,12 @@ pub trait Store: Send + Sync + 'static {
         &self,
         run: RunId,
     ) -> impl Future<Output = Result<BTreeMap<SummaryKey, Totals>, StoreError>> + Send;
+
+    /// Writes what a batch job did.
+    fn put_job(&self, run: &JobRun) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Returns where each batch job stands that ever ended, by name.
+    fn jobs(&self) -> impl Future<Output = Result<Vec<JobStanding>, StoreError>> + Send;
 
     /// Waits for what is under way and closes the store. Whatever is asked of it afterwards fails.
     fn close(&self) -> impl Future<Output = ()> + Send;

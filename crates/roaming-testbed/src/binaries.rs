@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use anyhow::{Context, Result, bail, ensure};
 
 /// Packages whose binaries are tested.
-const PACKAGES: [&str; 2] = ["roaming-producer", "roaming-consumer"];
+const PACKAGES: [&str; 3] = ["roaming-producer", "roaming-consumer", "roaming-jobs"];
 
 /// Returns the path of a binary, built from the sources as they are.
 ///

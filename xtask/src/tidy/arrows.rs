@@ -17,6 +17,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         "roaming-consumer",
         &["roaming-analytics", "roaming-events", "roaming-service", "roaming-sim", "roaming-store"],
     ),
+    ("roaming-jobs", &["roaming-events", "roaming-service", "roaming-store"]),
     (
         "roaming-lab",
         &[

@@ -9,7 +9,8 @@ use roaming_consumer::verify::{find_run, ledger, verify};
 use roaming_events::{RowKey, RunId, SimDuration, Totals};
 use roaming_sim::Simulation;
 use roaming_store::{
-    Acquired, Epoch, Found, Progress, RunRow, SqliteStore, Store, StoreError, StoredRow, SummaryKey,
+    Acquired, Epoch, Found, JobRun, JobStanding, Progress, RunRow, SqliteStore, Store, StoreError,
+    StoredRow, SummaryKey,
 };
 use tempfile::TempDir;
 
@@ -127,6 +128,14 @@ impl Store for Faulty {
 
     async fn summary(&self, run: RunId) -> Result<BTreeMap<SummaryKey, Totals>, StoreError> {
         self.store.summary(run).await
+    }
+
+    async fn put_job(&self, run: &JobRun) -> Result<(), StoreError> {
+        self.store.put_job(run).await
+    }
+
+    async fn jobs(&self) -> Result<Vec<JobStanding>, StoreError> {
+        self.store.jobs().await
     }
 
     async fn close(&self) {

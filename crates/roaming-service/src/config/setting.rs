@@ -60,6 +60,8 @@ pub enum Program {
     LoadScenarios,
     /// `roaming-consumer`
     Consumer,
+    /// `roaming-jobs`
+    Jobs,
     /// `roaming-lab`
     Lab,
 }
@@ -96,6 +98,7 @@ impl Program {
             Self::Producer => "roaming-producer",
             Self::LoadScenarios => "load-scenarios",
             Self::Consumer => "roaming-consumer",
+            Self::Jobs => "roaming-jobs",
             Self::Lab => "roaming-lab",
         }
     }

@@ -39,11 +39,16 @@ const PLAIN: Setting = Setting {
 };
 
 const EVERYONE: &[Program] =
-    &[Program::Producer, Program::LoadScenarios, Program::Consumer, Program::Lab];
+    &[Program::Producer, Program::LoadScenarios, Program::Consumer, Program::Jobs, Program::Lab];
+const JOBS: &[Program] = &[Program::Jobs];
 const CLIENTS: &[Program] = &[Program::Producer, Program::LoadScenarios, Program::Consumer];
 const LOADERS: &[Program] = &[Program::Producer, Program::LoadScenarios, Program::Lab];
 
 const TEXT: Kind = Kind::Text { check: |text| !text.trim().is_empty(), allowed: "any text" };
+const PLACE: Kind = Kind::Text {
+    check: |text| text.starts_with("file:///") || text.starts_with("s3://"),
+    allowed: "file:///folder or s3://bucket/folder",
+};
 const ADDRESS: Kind = Kind::Text {
     check: |text| text.parse::<SocketAddr>().is_ok(),
     allowed: "an IP address and a port, such as 127.0.0.1:9102",
@@ -258,7 +263,55 @@ settings! {
         },
         secret: true,
         moves: "where it is counted, and whether several consumers can share the work; TLS is asked for in it",
-        programs: &[Program::Consumer],
+        programs: &[Program::Consumer, Program::Jobs],
+    }
+    /// Where backups are: `file:///folder`, which must exist, or `s3://bucket/folder`
+    BACKUPS {
+        key: "jobs.backups",
+        env: "ROAMING_BACKUPS",
+        flag: "backups",
+        kind: PLACE,
+        moves: "where backups are written, looked for and removed",
+        programs: JOBS,
+    }
+    /// Address of an object storage that speaks S3; Amazon's where there is none
+    S3_ENDPOINT {
+        key: "s3.endpoint",
+        env: "ROAMING_S3_ENDPOINT",
+        flag: "s3-endpoint",
+        kind: Kind::Text {
+            check: |text| text.starts_with("https://") || text.starts_with("http://"),
+            allowed: "an address such as https://minio.example:9000",
+        },
+        moves: "who is asked for s3://…; http:// sends what is stored unencrypted",
+        programs: JOBS,
+    }
+    /// Region of the object storage
+    S3_REGION {
+        key: "s3.region",
+        env: "ROAMING_S3_REGION",
+        flag: "s3-region",
+        default: Some("us-east-1"),
+        moves: "only whether the storage takes the requests' signatures",
+        programs: JOBS,
+    }
+    /// Access key of the object storage
+    S3_ACCESS_KEY {
+        key: "s3.access_key",
+        env: "ROAMING_S3_ACCESS_KEY",
+        flag: "s3-access-key",
+        secret: true,
+        moves: "who the storage takes the jobs for",
+        programs: JOBS,
+    }
+    /// Secret of the access key
+    S3_SECRET_KEY {
+        key: "s3.secret_key",
+        env: "ROAMING_S3_SECRET_KEY",
+        flag: "s3-secret-key",
+        secret: true,
+        moves: "goes with the access key",
+        programs: JOBS,
     }
     /// Folder for the lab's store, made where it is missing; a fresh one among the temporary files where there is none
     LAB_DIR {

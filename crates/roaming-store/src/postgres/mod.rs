@@ -1,5 +1,6 @@
 //! The store in a PostgreSQL database, for any number of replicas.
 
+mod backup;
 mod copy;
 mod errors;
 mod options;
@@ -19,9 +20,11 @@ use tokio::sync::OnceCell;
 
 use crate::sql;
 use crate::{
-    Acquired, Create, Epoch, Found, Progress, RunRow, Store, StoreError, StoredRow, SummaryKey,
+    Acquired, Create, Epoch, Found, JobRun, JobStanding, Progress, RunRow, Store, StoreError,
+    StoredRow, SummaryKey,
 };
 
+pub use backup::{Restoration, Snapshot, TableFiller, TableShape};
 use errors::{NoAnswer, failed, said, within};
 pub use options::PostgresOptions;
 
@@ -225,6 +228,20 @@ impl Store for PostgresStore {
     async fn summary(&self, run: RunId) -> Result<BTreeMap<SummaryKey, Totals>, StoreError> {
         self.on(&self.pools().await?.readers, async |reader| {
             within(READ_LIMIT, sql::summary(reader, run)).await
+        })
+        .await
+    }
+
+    async fn put_job(&self, run: &JobRun) -> Result<(), StoreError> {
+        self.on(&self.pools().await?.writers, async |writer| {
+            within(ANSWER_LIMIT, sql::put_job(writer, run)).await
+        })
+        .await
+    }
+
+    async fn jobs(&self) -> Result<Vec<JobStanding>, StoreError> {
+        self.on(&self.pools().await?.readers, async |reader| {
+            within(ANSWER_LIMIT, sql::jobs(reader)).await
         })
         .await
     }

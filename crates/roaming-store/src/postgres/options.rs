@@ -28,6 +28,9 @@ const PARAMETERS: [&str; 13] = [
     "user",
 ];
 
+/// Who connects, where nobody says otherwise.
+const CONSUMER: &str = "roaming-consumer";
+
 /// Where tables and views are, so that the database can be shared with other programs.
 pub(super) const SCHEMA: &str = "roaming";
 
@@ -90,11 +93,22 @@ impl FromStr for PostgresOptions {
     }
 }
 
+impl PostgresOptions {
+    /// Says who connects, as the server shows it, where the DSN does not.
+    #[must_use]
+    pub fn named(mut self, program: &str) -> Self {
+        if self.connect.get_application_name() == Some(CONSUMER) {
+            *self.connect = self.connect.application_name(program);
+        }
+        self
+    }
+}
+
 /// Adds what every connection has in common.
 fn prepared(connect: PgConnectOptions) -> PgConnectOptions {
     let named = match connect.get_application_name() {
         Some(_) => connect,
-        None => connect.application_name("roaming-consumer"),
+        None => connect.application_name(CONSUMER),
     };
     named
         .options([

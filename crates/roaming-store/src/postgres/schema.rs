@@ -13,9 +13,10 @@ use crate::{Create, StoreError};
 const SCHEMA_VERSION: u32 = MIGRATIONS.len() as u32;
 
 /// Each brings the schema from the version of its index to the next.
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     include_str!("../../migrations/postgres/0001_checkpoints.sql"),
     include_str!("../../migrations/postgres/0002_last_record.sql"),
+    include_str!("../../migrations/postgres/0003_jobs.sql"),
 ];
 
 /// Key of the advisory lock that lets one process migrate at a time ("roaming").
@@ -55,13 +56,23 @@ async fn migrate(
 ) -> Result<(), StoreError> {
     let failed = failed("make or migrate its tables");
     let mut transaction = connection.begin().await.map_err(&failed)?;
+    make(&mut transaction, options).await?;
+    transaction.commit().await.map_err(&failed)
+}
+
+/// Makes or migrates the tables within a transaction of the caller.
+pub(super) async fn make(
+    transaction: &mut PgConnection,
+    options: &PostgresOptions,
+) -> Result<(), StoreError> {
+    let failed = failed("make or migrate its tables");
     sqlx::query("SELECT pg_advisory_xact_lock($1)")
         .bind(MIGRATION_LOCK)
         .execute(&mut *transaction)
         .await
         .map_err(&failed)?;
     // Read under the lock: another process may have migrated since the check.
-    let found = version(&mut transaction, options).await?;
+    let found = version(transaction, options).await?;
     if found == 0 {
         // `IF NOT EXISTS` would ask for the right to make schemas even where there is one.
         sqlx::raw_sql(
@@ -79,7 +90,22 @@ async fn migrate(
             .await
             .map_err(&failed)?;
     }
-    transaction.commit().await.map_err(&failed)
+    Ok(())
+}
+
+/// Returns the version of a schema that must be this program's.
+pub(super) async fn current(
+    connection: &mut PgConnection,
+    options: &PostgresOptions,
+) -> Result<u32, StoreError> {
+    let store = options.to_string();
+    match within(CHECK_LIMIT, version(connection, options)).await? {
+        0 => Err(StoreError::NotFound { store }),
+        found if found < SCHEMA_VERSION => {
+            Err(StoreError::OlderSchema { store, found, known: SCHEMA_VERSION })
+        }
+        found => Ok(found),
+    }
 }
 
 /// Returns the version of the schema, 0 where there is none.

@@ -5,6 +5,7 @@
 //! how many rows are written or found by one.
 
 mod columns;
+mod jobs;
 mod read;
 mod write;
 
@@ -16,6 +17,7 @@ use crate::StoreError;
 pub(crate) use columns::{
     Cells, KEY_COLUMNS, LATENCY_COLUMNS, SUM_COLUMNS, SUMS, count, run_number, sums,
 };
+pub(crate) use jobs::{jobs, put_job};
 pub(crate) use read::{found, load_rows, progress, runs, summary, window};
 pub(crate) use write::{acquire, bind_log, bind_window, put_run, write_checkpoint};
 

@@ -17,7 +17,8 @@ use sqlx::{ConnectOptions, Connection, Sqlite, SqliteConnection, SqlitePool};
 
 use crate::sql;
 use crate::{
-    Acquired, Create, Epoch, Found, Progress, RunRow, Store, StoreError, StoredRow, SummaryKey,
+    Acquired, Create, Epoch, Found, JobRun, JobStanding, Progress, RunRow, Store, StoreError,
+    StoredRow, SummaryKey,
 };
 
 pub use schema::SCHEMA_VERSION;
@@ -230,6 +231,14 @@ impl Store for SqliteStore {
 
     async fn summary(&self, run: RunId) -> Result<BTreeMap<SummaryKey, Totals>, StoreError> {
         sql::summary(&mut *self.reader("sum up a run").await?, run).await
+    }
+
+    async fn put_job(&self, run: &JobRun) -> Result<(), StoreError> {
+        sql::put_job(&mut *self.writer("write what a job did").await?, run).await
+    }
+
+    async fn jobs(&self) -> Result<Vec<JobStanding>, StoreError> {
+        sql::jobs(&mut *self.reader("read what jobs did").await?).await
     }
 
     async fn close(&self) {

@@ -12,9 +12,10 @@ use crate::StoreError;
 pub const SCHEMA_VERSION: u32 = MIGRATIONS.len() as u32;
 
 /// Each brings the schema from the version of its index to the next.
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     include_str!("../../migrations/sqlite/0001_checkpoints.sql"),
     include_str!("../../migrations/sqlite/0002_last_record.sql"),
+    include_str!("../../migrations/sqlite/0003_jobs.sql"),
 ];
 
 /// SQLite's mark of whose file it is ("roam"), so that another program's database is left alone.

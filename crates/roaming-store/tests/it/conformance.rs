@@ -1,7 +1,9 @@
 //! What every implementation of [`Store`] must do. Each function is one fact, told of a fresh store.
 
 use roaming_events::{SimDuration, SimTime, Totals};
-use roaming_store::{Disposition, Epoch, Store, StoreError, SummaryKey};
+use roaming_store::{
+    Disposition, Epoch, JobOutcome, JobRun, JobStanding, Store, StoreError, SummaryKey,
+};
 
 use crate::sample::{START_MS, checkpoint, key, lane, run, run_row, totals};
 
@@ -32,6 +34,7 @@ macro_rules! conformance {
             many_rows_are_written_by_one_commit
             new_rows_come_back_and_change
             progress_is_the_lanes_and_the_earliest_watermark
+            the_last_run_of_each_job_is_told_and_the_last_that_was_done
         }
     };
 }
@@ -227,4 +230,32 @@ pub(crate) async fn progress_is_the_lanes_and_the_earliest_watermark(store: &imp
     assert_eq!(progress.watermark, Some(SimTime::from_unix_ms(START_MS + 3000)));
     let lanes: Vec<u16> = progress.lanes.iter().map(|row| row.lane.get()).collect();
     assert_eq!(lanes, [3, 4, 11, 12]);
+}
+
+pub(crate) async fn the_last_run_of_each_job_is_told_and_the_last_that_was_done(
+    store: &impl Store,
+) {
+    assert_eq!(store.jobs().await.unwrap(), []);
+    let run = |job: &str, started_ms, outcome| JobRun {
+        job: job.to_owned(),
+        started_ms,
+        ended_ms: started_ms + 5,
+        outcome,
+        detail: format!("at {started_ms}"),
+    };
+    let backups = [
+        run("backup", 10, JobOutcome::Done),
+        run("backup", 30, JobOutcome::Failed),
+        run("backup", 20, JobOutcome::Done),
+    ];
+    let report = run("report", 15, JobOutcome::Failed);
+    for run in backups.iter().chain([&report]) {
+        store.put_job(run).await.unwrap();
+    }
+    let [_, backup, _] = backups;
+    let expected = [
+        JobStanding { last: backup, succeeded_ms: Some(25) },
+        JobStanding { last: report, succeeded_ms: None },
+    ];
+    assert_eq!(store.jobs().await.unwrap(), expected);
 }

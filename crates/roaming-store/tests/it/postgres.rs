@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures::TryStreamExt;
 use roaming_analytics::Snapshot;
-use roaming_store::{Disposition, PostgresStore, Store, StoreError};
+use roaming_store::{Disposition, PostgresStore, SCHEMA_VERSION, Store, StoreError, StoreSnapshot};
 use roaming_testbed::services::{Postgres, PostgresOptions as Server};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tokio::sync::Barrier;
@@ -98,14 +99,17 @@ async fn six_replicas_make_the_tables_at_once() {
         replica.await.unwrap().unwrap();
     }
     let versions = sql(&dsn, "SELECT count(*)::text FROM roaming.schema_versions").await.unwrap();
-    assert_eq!(versions, "2");
+    assert_eq!(versions, "3");
 }
 
 #[tokio::test]
 async fn a_store_of_the_first_version_is_brought_to_this_one() {
     let (store, dsn) = a_store_with_data().await;
     let expected = store.acquire(3, "me").await.unwrap().snapshot;
-    sql(&dsn, "ALTER TABLE roaming.partitions DROP COLUMN last_record_ms").await.unwrap();
+    let undo =
+        "ALTER TABLE roaming.partitions DROP COLUMN last_record_ms; DROP TABLE roaming.job_runs;
+        ALTER TABLE roaming.runs DROP COLUMN ended_ms, DROP COLUMN cleaned_ms";
+    sql(&dsn, undo).await.unwrap();
     sql(&dsn, "DELETE FROM roaming.schema_versions WHERE version > 1").await.unwrap();
     let migrated = new(&dsn).acquire(3, "me").await.unwrap().snapshot;
     assert_eq!(migrated, Snapshot { last_record_ms: None, ..expected });
@@ -360,4 +364,30 @@ async fn the_views_are_for_people() {
          WHERE relnamespace = 'roaming'::regnamespace AND relkind = 'v'
             AND obj_description(oid, 'pg_class') IS NULL";
     assert_eq!(sql(&dsn, undocumented).await.unwrap(), "0");
+}
+
+#[tokio::test]
+async fn a_snapshot_is_of_the_moment_it_was_taken() {
+    let (store, dsn) = a_store_with_data().await;
+    store.bind_log("a log").await.unwrap();
+    let mut snapshot = StoreSnapshot::take(&dsn.parse().unwrap()).await.unwrap();
+    store.put_run(&run_row(2, "later")).await.unwrap();
+    let tables = snapshot.tables().await.unwrap();
+    let runs = tables.iter().find(|table| table.name == "runs").unwrap();
+    let rows: Vec<_> = snapshot.rows(runs).await.unwrap().try_collect().await.unwrap();
+    let text = String::from_utf8(rows.concat()).unwrap();
+    assert_eq!(text.matches('\n').count(), 1, "{text}");
+    assert_eq!(snapshot.bindings().await.unwrap()["log"], "a log");
+    assert_eq!(snapshot.schema_version(), SCHEMA_VERSION);
+}
+
+#[tokio::test]
+async fn a_snapshot_of_an_older_store_is_refused() {
+    let (_, dsn) = a_store_with_data().await;
+    sql(&dsn, "DELETE FROM roaming.schema_versions WHERE version > 2").await.unwrap();
+    check_refused(
+        &StoreSnapshot::take(&dsn.parse().unwrap()).await.unwrap_err(),
+        |error| matches!(error, StoreError::OlderSchema { found: 2, .. }),
+        "start the consumer of this release on it first",
+    );
 }

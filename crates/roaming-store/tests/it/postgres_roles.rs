@@ -3,19 +3,23 @@
 use std::path::Path;
 use std::process::Command;
 
-use roaming_store::{Disposition, PostgresStore, Store, StoreError};
+use futures::TryStreamExt;
+use roaming_store::{
+    Disposition, JobOutcome, JobRun, PostgresStore, Store, StoreError, StoreSnapshot,
+};
 use roaming_testbed::services::{Postgres, PostgresOptions as Server};
 
 use crate::postgres::{new, sql};
 use crate::sample::{checkpoint, key, run, run_row};
 
-/// Runs the script, and returns the DSN of the writer and of the reader.
-fn make_roles(server: &Postgres, database: &str) -> [String; 2] {
+/// Runs the script, and returns the DSN of the writer, of the reader and of the jobs.
+fn make_roles(server: &Postgres, database: &str) -> [String; 3] {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts/postgres-roles");
     let output = Command::new(script)
         .args([&server.dsn(), database])
         .env("ROAMING_WRITER_PASSWORD", "it's a writer")
         .env("ROAMING_READER_PASSWORD", "reader")
+        .env("ROAMING_JOBS_PASSWORD", "jobs")
         .output()
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -24,6 +28,7 @@ fn make_roles(server: &Postgres, database: &str) -> [String; 2] {
     [
         format!("postgres://roaming:it's%20a%20writer@{place}"),
         format!("postgres://roaming_reader:reader@{place}"),
+        format!("postgres://roaming_jobs:jobs@{place}"),
     ]
 }
 
@@ -36,7 +41,7 @@ fn writable(reader: &str) -> String {
 #[tokio::test]
 async fn the_writer_writes_and_the_reader_reads() {
     let server = Postgres::start(&Server::default());
-    let [writer, reader] = make_roles(&server, "roaming");
+    let [writer, reader, _] = make_roles(&server, "roaming");
     let store = new(&writer);
     store.put_run(&run_row(1, "sample")).await.unwrap();
     let epoch = store.acquire(3, "me").await.unwrap().epoch;
@@ -73,15 +78,60 @@ async fn tables_of_an_earlier_owner_become_the_writers() {
     let server = Postgres::start(&Server::default());
     let dsn = server.create_database();
     new(&dsn).put_run(&run_row(1, "sample")).await.unwrap();
-    let [writer, reader] = make_roles(&server, dsn.rsplit('/').next().unwrap());
+    let [writer, reader, jobs] = make_roles(&server, dsn.rsplit('/').next().unwrap());
     new(&writer).put_run(&run_row(2, "sample")).await.unwrap();
     sql(&reader, "SELECT name FROM roaming.runs").await.unwrap();
+    check_jobs(&jobs).await;
+}
+
+#[tokio::test]
+async fn jobs_read_all_and_remove_no_mark() {
+    let server = Postgres::start(&Server::default());
+    let [writer, _, jobs] = make_roles(&server, "roaming");
+    let store = new(&writer);
+    let epoch = store.acquire(3, "me").await.unwrap().epoch;
+    store.commit(epoch, &checkpoint(3, 4711)).await.unwrap();
+    check_jobs(&jobs).await;
+    for write in [
+        "DELETE FROM roaming.lanes RETURNING gaps",
+        "UPDATE roaming.runs SET state = 'stopped' RETURNING name",
+        "INSERT INTO roaming.bindings VALUES ('log', 'x') RETURNING value",
+        "UPDATE roaming.job_runs SET outcome = 'done' RETURNING job",
+    ] {
+        let error = sql(&jobs, write).await.unwrap_err().to_string();
+        assert!(error.contains("permission denied"), "{error}");
+    }
+}
+
+/// Does as the jobs what they need to.
+async fn check_jobs(jobs: &str) {
+    let mut snapshot = StoreSnapshot::take(&jobs.parse().unwrap()).await.unwrap();
+    for table in snapshot.tables().await.unwrap() {
+        let rows = snapshot.rows(&table).await.unwrap();
+        rows.try_collect::<Vec<_>>().await.unwrap();
+    }
+    let store = PostgresStore::open_existing(jobs.parse().unwrap()).await.unwrap();
+    let run = JobRun {
+        job: "backup".to_owned(),
+        started_ms: 1,
+        ended_ms: 2,
+        outcome: JobOutcome::Done,
+        detail: String::new(),
+    };
+    store.put_job(&run).await.unwrap();
+    for write in [
+        "DELETE FROM roaming.aggregates WHERE run = 0",
+        "UPDATE roaming.runs SET ended_ms = 1, cleaned_ms = 2 WHERE run = 0",
+        "DELETE FROM roaming.job_runs",
+    ] {
+        sql(jobs, write).await.unwrap();
+    }
 }
 
 #[tokio::test]
 async fn a_role_without_rights_is_told_what_to_do() {
     let server = Postgres::start(&Server::default());
-    let [_, reader] = make_roles(&server, "roaming");
+    let [_, reader, _] = make_roles(&server, "roaming");
     let error = new(&writable(&reader)).runs().await.unwrap_err();
     assert!(matches!(error, StoreError::NoRight { .. }), "{error:?}");
     assert_eq!(error.disposition(), Disposition::Fatal);

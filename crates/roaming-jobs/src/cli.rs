@@ -1,0 +1,134 @@
+//! The command line.
+
+use std::io::{self, Write as _};
+
+use clap::{Args, Parser, Subcommand};
+use roaming_service::Exit;
+use roaming_service::config::table::{
+    BACKUPS, POSTGRES_DSN, S3_ACCESS_KEY, S3_ENDPOINT, S3_REGION, S3_SECRET_KEY,
+};
+use roaming_service::config::{Check, ConfigArgs, Settings};
+use roaming_service::telemetry::Reader;
+use roaming_store::{PostgresOptions, StoreError};
+
+use crate::backup::backup;
+use crate::moment::Moment;
+use crate::restore::restore;
+use crate::{Done, Job, JobError, Place, S3Options, recorded};
+
+/// What is checked of the settings beyond each one's own kind, so that it is told beside all else.
+pub const CHECKS: [Check; 1] = [(&POSTGRES_DSN, check_dsn)];
+
+/// Looks after the store: backs it up and restores it
+#[derive(Debug, Parser)]
+#[command(name = "roaming-jobs", version)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Write all tables of the store, as of one moment, into a new folder of a place
+    Backup(BackupArgs),
+    /// Fill an empty database from a backup, all of it or nothing
+    Restore(RestoreArgs),
+    /// Show or check the settings, and do nothing else
+    Config(ConfigArgs),
+}
+
+#[derive(Debug, Args)]
+struct BackupArgs {
+    /// Where the folder is made, `file:///folder` or `s3://bucket/folder`; else the setting --backups
+    #[arg(long, value_name = "URL")]
+    to: Option<String>,
+}
+
+#[derive(Debug, Args)]
+struct RestoreArgs {
+    /// A backup, or where backups are, of which the newest is taken; else the setting --backups
+    #[arg(long, value_name = "URL")]
+    from: Option<String>,
+}
+
+impl Cli {
+    /// Returns who reads the log.
+    pub fn log_reader(&self) -> Reader {
+        Reader::Caller
+    }
+
+    /// Does what was asked for.
+    pub async fn execute(self, settings: &Settings) -> Exit {
+        let result = match self.command {
+            Command::Backup(args) => back_up(settings, args).await,
+            Command::Restore(args) => fill_from(settings, args).await,
+            Command::Config(args) => return args.execute(settings),
+        };
+        match result {
+            Ok(done) => print(&format!("{done}\n")),
+            Err(error) => error.exit().tell(&error),
+        }
+    }
+}
+
+async fn back_up(settings: &Settings, args: BackupArgs) -> Result<Done, JobError> {
+    let options = database(settings)?;
+    let work = async {
+        let to = place(settings, args.to, "--to")?;
+        backup(&options, &to, Moment::now()).await
+    };
+    recorded(&options, Job::Backup, work).await
+}
+
+/// Only what is done is told in the store: what is not must leave the database empty.
+async fn fill_from(settings: &Settings, args: RestoreArgs) -> Result<Done, JobError> {
+    let from = place(settings, args.from, "--from")?;
+    restore(&database(settings)?, &from, Moment::now).await
+}
+
+/// Returns the database of the store.
+fn database(settings: &Settings) -> Result<PostgresOptions, JobError> {
+    let dsn = settings.secret(&POSTGRES_DSN).ok_or(JobError::NoDatabase)?;
+    Ok(dsn.reveal().parse::<PostgresOptions>()?.named("roaming-jobs"))
+}
+
+/// Returns the place that a command's own option names, else that of the backups.
+fn place(settings: &Settings, own: Option<String>, flag: &'static str) -> Result<Place, JobError> {
+    let set = || settings.find(&BACKUPS).map(|(url, _)| url.to_owned());
+    let url = own.or_else(set).ok_or(JobError::NoPlace { flag, variable: BACKUPS.env })?;
+    Ok(Place::open(&url, &s3(settings))?)
+}
+
+fn s3(settings: &Settings) -> S3Options {
+    S3Options {
+        endpoint: settings.find(&S3_ENDPOINT).map(|(address, _)| address.to_owned()),
+        region: settings.text(&S3_REGION).to_owned(),
+        access_key: settings.secret(&S3_ACCESS_KEY),
+        secret_key: settings.secret(&S3_SECRET_KEY),
+    }
+}
+
+fn check_dsn(dsn: &str) -> Result<(), String> {
+    match dsn.parse::<PostgresOptions>() {
+        Ok(_) => Ok(()),
+        Err(StoreError::WrongDsn { reason }) => Err(format!(
+            "cannot be used: {reason}; write it as postgres://role:password@host:5432/database"
+        )),
+        Err(error) => Err(format!("cannot be used: {error}")),
+    }
+}
+
+/// Writes a command's result to standard output. A reader that went away has read enough.
+fn print(text: &str) -> Exit {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Ok(()) => Exit::Done,
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Done,
+        Err(error) => Exit::Failed.tell(&OutputError(error)),
+    }
+}
+
+/// Standard output cannot be written.
+#[derive(Debug, thiserror::Error)]
+#[error("the output cannot be written")]
+struct OutputError(#[source] io::Error);

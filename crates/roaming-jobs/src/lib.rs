@@ -1,0 +1,24 @@
+//! The batch jobs: what is done to a store from time to time, by a command that does it and ends.
+//!
+//! The path of one row: [`backup`](backup::backup) reads it in a snapshot of PostgreSQL, compresses it into
+//! the file of its table at a [`Place`], and lists the file in the [`Manifest`](manifest::Manifest);
+//! [`restore`](restore::restore) checks the file and copies it into an empty database. Each job ends with a
+//! line in the store's table `job_runs`, which the consumers' metrics tell of.
+//!
+//! This crate knows no Kafka, and no SQL: `roaming-store` has the statements. It reads the clock in one place
+//! ([`moment::Moment::now`]) and passes it on as a value.
+
+pub mod backup;
+pub mod cli;
+mod error;
+mod file;
+mod job;
+pub mod manifest;
+pub mod moment;
+mod place;
+pub mod restore;
+mod signing;
+
+pub use error::JobError;
+pub use job::{Done, Job, recorded};
+pub use place::{Place, PlaceError, S3Options};

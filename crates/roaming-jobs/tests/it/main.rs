@@ -1,0 +1,7 @@
+//! The jobs on PostgreSQL, and what the program says on the command line.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
+mod backup;
+mod command_line;
+mod sample;
