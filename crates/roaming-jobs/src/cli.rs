@@ -5,15 +5,19 @@ use std::io::{self, Write as _};
 use clap::{Args, Parser, Subcommand};
 use roaming_service::Exit;
 use roaming_service::config::table::{
-    BACKUPS, POSTGRES_DSN, S3_ACCESS_KEY, S3_ENDPOINT, S3_REGION, S3_SECRET_KEY,
+    BACKUPS, JOBS_LISTEN, POSTGRES_DSN, S3_ACCESS_KEY, S3_ENDPOINT, S3_REGION, S3_SECRET_KEY,
 };
 use roaming_service::config::{Check, ConfigArgs, Settings};
+use roaming_service::shutdown::stop_on_signal;
 use roaming_service::telemetry::Reader;
 use roaming_store::{PostgresOptions, StoreError};
+use tokio_util::sync::CancellationToken;
+use tracing::info;
 
 use crate::backup::backup;
 use crate::moment::Moment;
 use crate::restore::restore;
+use crate::schedule::{Schedule, Worker};
 use crate::{Done, Job, JobError, Place, S3Options, recorded};
 
 /// What is checked of the settings beyond each one's own kind, so that it is told beside all else.
@@ -33,6 +37,8 @@ enum Command {
     Backup(BackupArgs),
     /// Fill an empty database from a backup, all of it or nothing
     Restore(RestoreArgs),
+    /// Do each job when it is due, until stopped, and serve /metrics, /healthz and /readyz
+    Schedule,
     /// Show or check the settings, and do nothing else
     Config(ConfigArgs),
 }
@@ -54,7 +60,10 @@ struct RestoreArgs {
 impl Cli {
     /// Returns who reads the log.
     pub fn log_reader(&self) -> Reader {
-        Reader::Caller
+        match self.command {
+            Command::Schedule => Reader::Operator,
+            _ => Reader::Caller,
+        }
     }
 
     /// Does what was asked for.
@@ -62,6 +71,7 @@ impl Cli {
         let result = match self.command {
             Command::Backup(args) => back_up(settings, args).await,
             Command::Restore(args) => fill_from(settings, args).await,
+            Command::Schedule => return schedule(settings).await,
             Command::Config(args) => return args.execute(settings),
         };
         match result {
@@ -78,6 +88,41 @@ async fn back_up(settings: &Settings, args: BackupArgs) -> Result<Done, JobError
         backup(&options, &to, Moment::now()).await
     };
     recorded(&options, Job::Backup, work).await
+}
+
+/// Runs the daemon.
+async fn schedule(settings: &Settings) -> Exit {
+    info!(version = env!("CARGO_PKG_VERSION"), "roaming-jobs");
+    let options = match database(settings) {
+        Ok(options) => options,
+        Err(error) => return error.exit().log(&error),
+    };
+    let stop = CancellationToken::new();
+    if let Err(error) = stop_on_signal(stop.clone()) {
+        return Exit::Failed.log(&error);
+    }
+    let worker = BySettings(settings.clone());
+    let schedule = Schedule::bind(settings.address(&JOBS_LISTEN), options, worker).await;
+    match schedule {
+        Ok(schedule) => match schedule.run(stop).await {
+            Ok(()) => Exit::Done,
+            Err(error) => Exit::Failed.log(&error),
+        },
+        Err(error) => Exit::Usage.log(&error),
+    }
+}
+
+/// Does jobs as the commands do that are given no options.
+struct BySettings(Settings);
+
+impl Worker for BySettings {
+    async fn work(&self, job: Job) -> Result<Done, JobError> {
+        let settings = &self.0;
+        match job {
+            Job::Backup => back_up(settings, BackupArgs { to: None }).await,
+            Job::Restore => fill_from(settings, RestoreArgs { from: None }).await,
+        }
+    }
 }
 
 /// Only what is done is told in the store: what is not must leave the database empty.

@@ -10,13 +10,16 @@
 
 pub mod backup;
 pub mod cli;
+mod due;
 mod error;
 mod file;
 mod job;
 pub mod manifest;
+mod metrics;
 pub mod moment;
 mod place;
 pub mod restore;
+pub mod schedule;
 mod signing;
 
 pub use error::JobError;

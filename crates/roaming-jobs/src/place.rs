@@ -1,8 +1,8 @@
 //! Where files of jobs go: a folder, or a bucket of an object storage that speaks S3.
 
-use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::{fmt, fs, io};
 
 use futures::StreamExt;
 use futures::stream::BoxStream;
@@ -41,8 +41,8 @@ pub struct Place {
 }
 
 impl Place {
-    /// Opens the folder that `url` names. One of a file system must exist: a disk that is not mounted must
-    /// not be written to in silence.
+    /// Opens the folder that `url` names. One of a file system is made where the folder around it exists: a
+    /// disk that is not mounted should not be written to in silence.
     ///
     /// # Errors
     /// Fails where the address cannot be one, or the folder is not there.
@@ -60,8 +60,14 @@ impl Place {
             "file" => {
                 let folder =
                     parsed.to_file_path().map_err(|()| wrong("it needs an absolute path"))?;
-                if !folder.is_dir() {
-                    return Err(PlaceError::FolderMissing { folder });
+                match fs::create_dir(&folder) {
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                        return Err(PlaceError::FolderMissing { folder });
+                    }
+                    Err(error) if !folder.is_dir() => {
+                        return Err(PlaceError::NoFolder { folder, source: error });
+                    }
+                    _ => {}
                 }
                 let files = LocalFileSystem::new_with_prefix(&folder)
                     .map_err(|source| PlaceError::Open { place: url.clone(), source })?;
@@ -200,10 +206,18 @@ pub enum PlaceError {
         reason: String,
     },
     /// The folder does not exist.
-    #[error("folder {} does not exist; create it or mount its disk, or name another place", folder.display())]
+    #[error("the folder around {} does not exist; create it or mount its disk, or name another place", folder.display())]
     FolderMissing {
         /// The folder.
         folder: PathBuf,
+    },
+    /// The folder cannot be made.
+    #[error("folder {} cannot be made; give this user the right to, or name another place", folder.display())]
+    NoFolder {
+        /// The folder.
+        folder: PathBuf,
+        /// What the system says.
+        source: io::Error,
     },
     /// The settings do not fit together.
     #[error("{place} cannot be opened; check the address and the settings of S3")]
@@ -234,7 +248,13 @@ pub enum PlaceError {
 impl PlaceError {
     /// Whether it takes another setting, and not another attempt.
     pub fn is_misuse(&self) -> bool {
-        matches!(self, Self::WrongUrl { .. } | Self::FolderMissing { .. } | Self::Open { .. })
+        matches!(
+            self,
+            Self::WrongUrl { .. }
+                | Self::FolderMissing { .. }
+                | Self::NoFolder { .. }
+                | Self::Open { .. }
+        )
     }
 }
 

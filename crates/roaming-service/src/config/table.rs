@@ -265,7 +265,17 @@ settings! {
         moves: "where it is counted, and whether several consumers can share the work; TLS is asked for in it",
         programs: &[Program::Consumer, Program::Jobs],
     }
-    /// Where backups are: `file:///folder`, which must exist, or `s3://bucket/folder`
+    /// Where the schedule of the jobs serves /metrics, /healthz and /readyz
+    JOBS_LISTEN {
+        key: "jobs.listen",
+        env: "ROAMING_JOBS_LISTEN",
+        flag: "listen",
+        kind: ADDRESS,
+        default: Some("0.0.0.0:9103"),
+        moves: "who can reach them; port 0 takes a free one",
+        programs: JOBS,
+    }
+    /// Where backups are: `file:///folder` or `s3://bucket/folder`
     BACKUPS {
         key: "jobs.backups",
         env: "ROAMING_BACKUPS",

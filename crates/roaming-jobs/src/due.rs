@@ -1,0 +1,86 @@
+//! When a job is due: a pure function of the time, and of what the store remembers of it.
+
+use std::time::Duration;
+
+use roaming_store::{JobOutcome, JobStanding};
+
+use crate::Job;
+use crate::moment::Moment;
+
+const DAY: Duration = Duration::from_hours(24);
+
+/// Time until a job that failed is tried again.
+const RETRY: Duration = Duration::from_mins(15);
+
+/// Jobs that are done by the clock, in the order in which they are done where several are due.
+pub(crate) const SCHEDULED: [Job; 1] = [Job::Backup];
+
+/// Returns the jobs that are due. Each is done once a day, counted from the start of its last run, whoever
+/// started it; one that never ran is due at once.
+pub(crate) fn due(standings: &[JobStanding], now: Moment) -> Vec<Job> {
+    SCHEDULED.into_iter().filter(|job| is_due(*job, standings, now)).collect()
+}
+
+fn is_due(job: Job, standings: &[JobStanding], now: Moment) -> bool {
+    let Some(JobStanding { last, .. }) =
+        standings.iter().find(|standing| standing.last.job == job.as_str())
+    else {
+        return true;
+    };
+    let (from_ms, pause) = match last.outcome {
+        JobOutcome::Done => (last.started_ms, DAY),
+        JobOutcome::Failed => (last.ended_ms, RETRY),
+    };
+    // A clock that was set back must not stop the jobs until it has caught up.
+    let passed = now.unix_ms().checked_sub(from_ms);
+    passed.is_none_or(|passed| passed >= u64::try_from(pause.as_millis()).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use roaming_store::JobRun;
+
+    use super::*;
+
+    const HOUR_MS: u64 = 3_600_000;
+
+    #[track_caller]
+    fn check(outcome: JobOutcome, after_ms: u64, expect: bool) {
+        let last = JobRun {
+            job: "backup".to_owned(),
+            started_ms: 1000 * HOUR_MS,
+            ended_ms: 1001 * HOUR_MS,
+            outcome,
+            detail: String::new(),
+        };
+        let standing = JobStanding { last, succeeded_ms: None };
+        let now = Moment::from_unix_ms(1000 * HOUR_MS + after_ms);
+        assert_eq!(is_due(Job::Backup, &[standing], now), expect, "{outcome} after {after_ms} ms");
+    }
+
+    #[test]
+    fn a_job_is_done_once_a_day_and_again_soon_where_it_failed() {
+        check(JobOutcome::Done, 24 * HOUR_MS - 1, false);
+        check(JobOutcome::Done, 24 * HOUR_MS, true);
+        check(JobOutcome::Failed, HOUR_MS + HOUR_MS / 4 - 1, false);
+        check(JobOutcome::Failed, HOUR_MS + HOUR_MS / 4, true);
+    }
+
+    #[test]
+    fn a_job_that_never_ran_is_due_at_once() {
+        assert_eq!(due(&[], Moment::from_unix_ms(0)), SCHEDULED);
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_stops_nothing() {
+        let last = JobRun {
+            job: "backup".to_owned(),
+            started_ms: 9,
+            ended_ms: 9,
+            outcome: JobOutcome::Done,
+            detail: String::new(),
+        };
+        let standing = JobStanding { last, succeeded_ms: None };
+        assert!(is_due(Job::Backup, &[standing], Moment::from_unix_ms(8)));
+    }
+}
