@@ -2,13 +2,13 @@
 # itself (scripts/setup), and does nothing where they are there.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo services test trials smoke-compose smoke-k8s lint gen bench clean
+.PHONY: help setup demo services test trials smoke-compose smoke-k8s check-deployment lint gen bench clean
 
 # Arguments for the program that a goal runs, as in: make demo ARGS="--keep"
 ARGS ?=
 
 help: ## List what can be made
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo '  Arguments for the program: make demo ARGS="--keep"'
 
 setup: ## Install everything that building and testing need (Debian and Ubuntu; elsewhere a list)
@@ -33,6 +33,9 @@ smoke-compose: ## Start everything in containers, prove a run and the dashboards
 
 smoke-k8s: ## Deploy on the cluster that kubectl is set to, prove a run there, and take all away
 	@scripts/smoke-k8s $(ARGS)
+
+check-deployment: ## Have the Dockerfile and the manifests looked at by hadolint, checkov and kube-score
+	@scripts/check-deployment
 
 lint: setup ## Check format, lints, links in the docs, house rules, licences of dependencies
 	cargo fmt --all --check
