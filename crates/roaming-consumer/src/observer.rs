@@ -212,8 +212,7 @@ impl<S: Store> Observer<S> {
         Ok(())
     }
 
-    /// Brings the verdict up to date, and starts a comparison where a run has reached its end and the store
-    /// takes fewer than [`BUSY_EVENTS_PER_S`].
+    /// Brings the verdict up to date, and starts a comparison where a run has reached its end.
     fn judge(&self, sight: &mut Sight, comparison: &mut Option<Comparison>, events_per_s: u64) {
         let run = sight.run.row.run;
         if let Some(under_way) = comparison.as_mut().filter(|comparison| comparison.run == run) {
@@ -232,9 +231,7 @@ impl<S: Store> Observer<S> {
         }
         if sight.is_finished() {
             let finished = *sight.finished.get_or_insert_with(Instant::now);
-            let may_start =
-                events_per_s < BUSY_EVENTS_PER_S || finished.elapsed() > COMPARISON_WAIT_MAX;
-            if comparison.is_none() && may_start {
+            if comparison.is_none() && may_compare(finished.elapsed(), events_per_s) {
                 sight.verdict = Verdict::Comparing;
                 *comparison = Some(self.compare(Arc::clone(&sight.run)));
             }
@@ -275,4 +272,23 @@ fn violations(lanes: &[LaneRow]) -> Vec<String> {
         .filter_map(|lane| invariant::check(&Subject::Lane(lane)).err())
         .map(|violation| violation.to_string())
         .collect()
+}
+
+/// Whether a run that is at its end since `ended` may be compared while all runs together grow by
+/// `events_per_s`.
+fn may_compare(ended: Duration, events_per_s: u64) -> bool {
+    events_per_s < BUSY_EVENTS_PER_S || ended > COMPARISON_WAIT_MAX
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_comparison_waits_for_the_end_of_a_rush_but_not_for_ever() {
+        let (soon, late) = (Duration::from_secs(1), Duration::from_secs(31));
+        assert!(may_compare(soon, 99_999));
+        assert!(!may_compare(soon, 100_000));
+        assert!(may_compare(late, 2_000_000));
+    }
 }
