@@ -6,7 +6,9 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use roaming_service::config::table::{CONSUMER_LISTEN, PRODUCER_GRACE_S, PRODUCER_LISTEN};
+use roaming_service::config::table::{
+    CONSUMER_LISTEN, JOBS_LISTEN, PRODUCER_GRACE_S, PRODUCER_LISTEN,
+};
 use roaming_testbed::binaries;
 use serde_json::{Value, json};
 
@@ -14,12 +16,13 @@ const COMPOSE: &str = "docker/docker-compose.yml";
 const DOCKERFILE: &str = "docker/Dockerfile";
 
 /// Services that run a program of ours, and which.
-const OURS: [(&str, &str); 5] = [
+const OURS: [(&str, &str); 6] = [
     ("topics", "roaming-producer"),
     ("roaming-producer", "roaming-producer"),
     ("producer", "roaming-producer"),
     ("roaming-consumer", "roaming-consumer"),
     ("consumer", "roaming-consumer"),
+    ("jobs", "roaming-jobs"),
 ];
 
 fn read(path: &str) -> Result<String> {
@@ -79,6 +82,9 @@ fn each_variable_of_the_compose_file_reaches_a_setting_of_its_program() -> Resul
         ("ROAMING_PRODUCER_UNREAD_MIB", "8"),
         ("ROAMING_FLUSH_INTERVAL_MS", "500"),
         ("ROAMING_WINDOW_MINUTES", "60"),
+        ("ROAMING_S3_ENDPOINT", "https://storage.example"),
+        ("ROAMING_S3_ACCESS_KEY", "key"),
+        ("ROAMING_S3_SECRET_KEY", "secret"),
     ]);
     let services = services()?;
     for (service, program) in OURS {
@@ -169,9 +175,11 @@ fn a_container_is_given_longer_to_stop_than_its_program_takes() -> Result<()> {
 #[test]
 fn the_images_have_the_ports_and_the_user_that_are_documented() -> Result<()> {
     let dockerfile = read(DOCKERFILE)?;
-    for (program, listen) in
-        [("roaming-producer", &PRODUCER_LISTEN), ("roaming-consumer", &CONSUMER_LISTEN)]
-    {
+    for (program, listen) in [
+        ("roaming-producer", &PRODUCER_LISTEN),
+        ("roaming-consumer", &CONSUMER_LISTEN),
+        ("roaming-jobs", &JOBS_LISTEN),
+    ] {
         let stage = dockerfile.split("\nFROM ").find(|stage| {
             stage.lines().next().is_some_and(|from| from.ends_with(&format!(" AS {program}")))
         });

@@ -66,7 +66,7 @@ fn each_variable_of_the_config_map_reaches_a_setting() -> Result<()> {
     let map = maps.iter().find(|map| name(map) == "roaming-config").context("no roaming-config")?;
     let declared: BTreeMap<String, String> = serde_json::from_value(map["data"].clone())?;
     let mut dead: BTreeSet<String> = declared.keys().cloned().collect();
-    for program in ["roaming-producer", "roaming-consumer"] {
+    for program in ["roaming-producer", "roaming-consumer", "roaming-jobs"] {
         for variable in taken(program, &declared)? {
             dead.remove(&variable);
         }
