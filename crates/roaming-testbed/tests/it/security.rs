@@ -299,11 +299,11 @@ fn wrong_identities(secure: &Secure, platform: &Platform) -> Result<()> {
             refused(platform, "missing right", FAILED, says, reader.args(["topics", "create"]))?;
         }
         By::Certificate => {
-            // A certificate of an authority that the broker does not name is not even shown to it.
-            for (wrong, says) in [
-                ("stranger", "alert certificate required"),
-                ("expired", "alert certificate unknown"),
-            ] {
+            // A certificate of an authority that the broker does not name is not even shown to it. For the
+            // missing one older Javas send alert 42, bad certificate, and newer ones 116, certificate required.
+            for (wrong, says) in
+                [("stranger", "SSL alert number"), ("expired", "alert certificate unknown")]
+            {
                 kafka(&format!("certificate {wrong}"), says, &|command| {
                     command
                         .env("ROAMING_KAFKA_CERTIFICATE", secure.file(&format!("{wrong}.pem")))
