@@ -178,7 +178,7 @@ async fn balance_of_all(store: &impl Store) -> Result<(String, Exit), VerifyErro
         let finished = lanes.iter().filter(|lane| lane.is_finished()).count();
         let state = state(&run, finished);
         let _ = write!(sheets, "run {} ({}), {state}: ", run.name, run.run);
-        if !matches!(state, "finished" | "stopped" | "deleted") {
+        if !run.has_ended(&lanes) {
             sheets.push_str("left out, it goes on\n");
             continue;
         }
@@ -190,6 +190,9 @@ async fn balance_of_all(store: &impl Store) -> Result<(String, Exit), VerifyErro
             Ok(verification) => {
                 let _ = write!(sheets, "the balance does not hold\n{verification}");
                 exit = Exit::Unbalanced;
+            }
+            Err(VerifyError::CleanedUp { at, .. }) => {
+                let _ = writeln!(sheets, "left out, its rows were cleaned up at {at}");
             }
             Err(VerifyError::Store(error)) => return Err(error.into()),
             Err(error) => {

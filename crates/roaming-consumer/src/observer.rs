@@ -16,7 +16,7 @@ use tracing::{info, warn};
 
 use crate::ConsumerMetrics;
 use crate::runs::{KnownRun, Runs};
-use crate::verify::{self, Verification};
+use crate::verify::{self, Verification, VerifyError};
 
 /// Time between two looks at the store.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -253,6 +253,7 @@ impl<S: Store> Observer<S> {
                     info!(run = name, holds, %digest, "run compared with its ledger");
                     Verdict::Compared(Arc::new(verification))
                 }
+                Err(error @ VerifyError::CleanedUp { .. }) => Verdict::Failed(chain(&error)),
                 Err(error) => {
                     metrics.error("ledger");
                     warn!(run = %id, error = chain(&error), "run not compared with its ledger");

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::{fmt, thread};
 
 use roaming_analytics::{Balance, Extent, FoundRun, LaneRow};
-use roaming_events::{LaneId, Sequence, SimDuration, Tally};
+use roaming_events::{LaneId, Sequence, SimDuration, SimTime, Tally};
 use roaming_service::telemetry::chain;
 use roaming_sim::{Simulation, Specification, SpecificationError, ledger};
 use roaming_store::{Found, RunRow, Store, StoreError};
@@ -68,6 +68,10 @@ impl fmt::Display for Verification {
 /// Fails where the store cannot be read, or this engine cannot make the run's stream.
 pub async fn verify<S: Store>(store: &S, run: &RunRow) -> Result<Verification, VerifyError> {
     let found = store.found(run.run).await?;
+    if let Some(ms) = found.cleaned_ms {
+        let (name, at) = (run.name.clone(), SimTime::from_unix_ms(ms).to_string());
+        return Err(VerifyError::CleanedUp { name, at });
+    }
     let window = store.window().await?.ok_or(VerifyError::NoWindow)?;
     let specification: Specification = serde_json::from_str(&run.specification_json)
         .map_err(|source| VerifyError::Specification { name: run.name.clone(), source })?;
@@ -116,12 +120,12 @@ fn unknown(name: &str, runs: &[RunRow]) -> VerifyError {
 }
 
 fn completeness(run: &RunRow, lanes: &[LaneRow]) -> Completeness {
-    let finished = lanes.iter().filter(|lane| lane.is_finished()).count();
-    if finished >= usize::from(run.lanes) {
+    if run.is_finished(lanes) {
         Completeness::Whole
-    } else if matches!(run.state.as_str(), "stopped" | "deleted") {
+    } else if run.is_stopped() {
         Completeness::Stopped
     } else {
+        let finished = lanes.iter().filter(|lane| lane.is_finished()).count();
         Completeness::Unfinished { finished, lanes: run.lanes }
     }
 }
@@ -223,6 +227,16 @@ pub enum VerifyError {
     /// Nothing was ever counted.
     #[error("the store was never used by a consumer; start roaming-consumer on it")]
     NoWindow,
+    /// There is nothing left to compare.
+    #[error(
+        "the rows of run `{name}` were cleaned up at {at} and cannot be compared; its lanes and their digests are in the store"
+    )]
+    CleanedUp {
+        /// The run.
+        name: String,
+        /// When: wall time, in the one form that times are printed in.
+        at: String,
+    },
     /// The stored specification cannot be read.
     #[error(
         "the stored specification of run `{name}` cannot be read; verify it with the release that counted it"

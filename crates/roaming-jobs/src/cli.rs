@@ -1,11 +1,13 @@
 //! The command line.
 
 use std::io::{self, Write as _};
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use roaming_service::Exit;
 use roaming_service::config::table::{
-    BACKUPS, JOBS_LISTEN, POSTGRES_DSN, S3_ACCESS_KEY, S3_ENDPOINT, S3_REGION, S3_SECRET_KEY,
+    BACKUPS, JOBS_LISTEN, KEEP_DAYS, POSTGRES_DSN, S3_ACCESS_KEY, S3_ENDPOINT, S3_REGION,
+    S3_SECRET_KEY,
 };
 use roaming_service::config::{Check, ConfigArgs, Settings};
 use roaming_service::shutdown::stop_on_signal;
@@ -15,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::backup::backup;
+use crate::clean_up::clean_up;
 use crate::moment::Moment;
 use crate::restore::restore;
 use crate::schedule::{Schedule, Worker};
@@ -23,7 +26,7 @@ use crate::{Done, Job, JobError, Place, S3Options, recorded};
 /// What is checked of the settings beyond each one's own kind, so that it is told beside all else.
 pub const CHECKS: [Check; 1] = [(&POSTGRES_DSN, check_dsn)];
 
-/// Looks after the store: backs it up and restores it
+/// Looks after the store: backs it up, restores it and cleans it up
 #[derive(Debug, Parser)]
 #[command(name = "roaming-jobs", version)]
 pub struct Cli {
@@ -37,6 +40,8 @@ enum Command {
     Backup(BackupArgs),
     /// Fill an empty database from a backup, all of it or nothing
     Restore(RestoreArgs),
+    /// Remove the rows of runs that ended more than --keep-days ago; their lanes and offsets stay
+    CleanUp,
     /// Do each job when it is due, until stopped, and serve /metrics, /healthz and /readyz
     Schedule,
     /// Show or check the settings, and do nothing else
@@ -71,6 +76,7 @@ impl Cli {
         let result = match self.command {
             Command::Backup(args) => back_up(settings, args).await,
             Command::Restore(args) => fill_from(settings, args).await,
+            Command::CleanUp => remove_old(settings).await,
             Command::Schedule => return schedule(settings).await,
             Command::Config(args) => return args.execute(settings),
         };
@@ -88,6 +94,12 @@ async fn back_up(settings: &Settings, args: BackupArgs) -> Result<Done, JobError
         backup(&options, &to, Moment::now()).await
     };
     recorded(&options, Job::Backup, work).await
+}
+
+async fn remove_old(settings: &Settings) -> Result<Done, JobError> {
+    let options = database(settings)?;
+    let keep = Duration::from_hours(24 * settings.integer::<u64>(&KEEP_DAYS));
+    recorded(&options, Job::CleanUp, clean_up(&options, keep, Moment::now())).await
 }
 
 /// Runs the daemon.
@@ -121,6 +133,7 @@ impl Worker for BySettings {
         match job {
             Job::Backup => back_up(settings, BackupArgs { to: None }).await,
             Job::Restore => fill_from(settings, RestoreArgs { from: None }).await,
+            Job::CleanUp => remove_old(settings).await,
         }
     }
 }

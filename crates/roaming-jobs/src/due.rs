@@ -12,8 +12,9 @@ const DAY: Duration = Duration::from_hours(24);
 /// Time until a job that failed is tried again.
 const RETRY: Duration = Duration::from_mins(15);
 
-/// Jobs that are done by the clock, in the order in which they are done where several are due.
-pub(crate) const SCHEDULED: [Job; 1] = [Job::Backup];
+/// Jobs that are done by the clock, in the order in which they are done where several are due: what is removed
+/// is in a backup before.
+pub(crate) const SCHEDULED: [Job; 2] = [Job::Backup, Job::CleanUp];
 
 /// Returns the jobs that are due. Each is done once a day, counted from the start of its last run, whoever
 /// started it; one that never ran is due at once.

@@ -16,6 +16,8 @@ pub enum Job {
     Backup,
     /// Fills an empty database from a backup.
     Restore,
+    /// Removes the rows of runs that ended long ago.
+    CleanUp,
 }
 
 impl Job {
@@ -24,6 +26,7 @@ impl Job {
         match self {
             Self::Backup => "backup",
             Self::Restore => "restore",
+            Self::CleanUp => "clean-up",
         }
     }
 }

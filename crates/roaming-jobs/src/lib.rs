@@ -9,6 +9,7 @@
 //! ([`moment::Moment::now`]) and passes it on as a value.
 
 pub mod backup;
+pub mod clean_up;
 pub mod cli;
 mod due;
 mod error;

@@ -1,7 +1,7 @@
 //! Wall time, as a value.
 
 use std::fmt;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use chrono::{DateTime, Utc};
 
@@ -25,6 +25,11 @@ impl Moment {
     /// Returns the milliseconds since 1970.
     pub fn unix_ms(self) -> u64 {
         self.0.timestamp_millis().cast_unsigned()
+    }
+
+    /// Returns the time since `earlier`, zero where that is later.
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(self.unix_ms().saturating_sub(earlier.unix_ms()))
     }
 
     /// Returns the name of a folder for what is made now. Such names sort as the moments do, and hold no

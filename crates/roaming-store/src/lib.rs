@@ -25,7 +25,8 @@ use roaming_events::{EventType, Outcome, PlmnId, RowKey, RunId, SimDuration, Sim
 pub use error::{DatabaseError, Disposition, StoreError};
 pub use job::{JobOutcome, JobRun, JobStanding, UnknownOutcome};
 pub use postgres::{
-    PostgresOptions, PostgresStore, Restoration, Snapshot as StoreSnapshot, TableFiller, TableShape,
+    EndedRun, PostgresOptions, PostgresStore, Restoration, Retention, Snapshot as StoreSnapshot,
+    TableFiller, TableShape,
 };
 pub use sqlite::{SCHEMA_VERSION, SqliteOptions, SqliteStore};
 
@@ -178,6 +179,24 @@ pub struct RunRow {
     pub specification_json: String,
 }
 
+impl RunRow {
+    /// Whether every lane of the run is finished; `lanes` are those of which anything was seen.
+    pub fn is_finished(&self, lanes: &[LaneRow]) -> bool {
+        let finished = lanes.iter().filter(|lane| lane.is_finished()).count();
+        finished >= usize::from(self.lanes)
+    }
+
+    /// Whether the run is stopped or deleted: its producers send no more, whatever its lanes have reached.
+    pub fn is_stopped(&self) -> bool {
+        matches!(self.state.as_str(), "stopped" | "deleted")
+    }
+
+    /// Whether nothing more comes of the run.
+    pub fn has_ended(&self, lanes: &[LaneRow]) -> bool {
+        self.is_finished(lanes) || self.is_stopped()
+    }
+}
+
 /// All that was counted of a run.
 #[derive(Clone, Debug, Default)]
 pub struct Found {
@@ -187,6 +206,8 @@ pub struct Found {
     pub rows: BTreeMap<RowKey, Totals>,
     /// Records of the whole store that could not be attributed to any lane.
     pub unattributed_rejects: u64,
+    /// When the rows were removed: wall time, in milliseconds since 1970.
+    pub cleaned_ms: Option<u64>,
 }
 
 /// How far a run is.

@@ -14,6 +14,7 @@ use roaming_events::{
 };
 use roaming_sim::Simulation;
 use roaming_store::{RunRow, SqliteStore, Store};
+use sqlx::Connection;
 use tempfile::TempDir;
 
 use crate::harness::{LANES, PARTITIONS, Produced, records, simulation};
@@ -389,6 +390,23 @@ async fn one_changed_byte_of_one_payload_is_found() {
     check_broken(&output, &["    3 ", "digest differs"]);
     let sheet = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(!sheet.contains("events differ"), "no event is missing: {sheet}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_was_cleaned_up_is_told_and_is_no_broken_one() {
+    let counted = Counted::whole().await;
+    let file = sqlx::sqlite::SqliteConnectOptions::new().filename(&counted.path);
+    let mut jobs = sqlx::SqliteConnection::connect_with(&file).await.unwrap();
+    let clean_up = "DELETE FROM aggregates; UPDATE runs SET cleaned_ms = 1795548000000";
+    sqlx::raw_sql(clean_up).execute(&mut jobs).await.unwrap();
+    let output = counted.verify();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    let told = "the rows of run `sheet` were cleaned up at 2026-11-24T19:20:00.000Z and cannot be compared";
+    assert!(said.contains(told), "{said}");
+    let output = verify(&counted.path, &["--all"]);
+    let told = "finished: left out, its rows were cleaned up at 2026-11-24T19:20:00.000Z";
+    check_holds_of_all(&output, &["run sheet", told]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -55,6 +55,12 @@ async fn a_backup_is_made_restored_and_told() {
     check(&jobs(&from, &[("POSTGRES_DSN", &target.dsn)]), 0, "are restored from file://");
     assert_eq!(target.store.runs().await.unwrap().len(), 2);
 
+    let clean_up = ["clean-up", "--keep-days", "7"];
+    check(&jobs(&clean_up, &variables), 0, "runs cleaned up: 0, rows removed: 0");
+    check(&jobs(&["clean-up", "--keep-days", "0"], &variables), 64, "keep-days");
+    let done = source.store.jobs().await.unwrap();
+    assert_eq!(done.iter().map(|job| &*job.last.job).collect::<Vec<_>>(), ["backup", "clean-up"]);
+
     let empty = Bench::empty();
     let variables = [("POSTGRES_DSN", empty.dsn.as_str()), ("ROAMING_BACKUPS", url.as_str())];
     check(&jobs(&["backup"], &variables), 64, "no store at postgres://");

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 mod backup;
+mod clean_up;
 mod command_line;
 mod sample;
 mod schedule;

@@ -284,6 +284,16 @@ settings! {
         moves: "where backups are written, looked for and removed",
         programs: JOBS,
     }
+    /// Days for which the rows of a run stay in the store after its end
+    KEEP_DAYS {
+        key: "jobs.keep_days",
+        env: "ROAMING_KEEP_DAYS",
+        flag: "keep-days",
+        kind: Kind::Integer { min: 1, max: 36_500 },
+        default: Some("30"),
+        moves: "how large the store grows, and how long after its end a run can be verified",
+        programs: JOBS,
+    }
     /// Address of an object storage that speaks S3; Amazon's where there is none
     S3_ENDPOINT {
         key: "s3.endpoint",

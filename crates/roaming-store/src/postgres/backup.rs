@@ -190,14 +190,15 @@ impl TableFiller<'_> {
     }
 }
 
-async fn connect(options: &PostgresOptions) -> Result<PgConnection, StoreError> {
+/// Makes a connection for a batch job, whose statements may take long.
+pub(super) async fn connect(options: &PostgresOptions) -> Result<PgConnection, StoreError> {
     let connect =
         options.connect.clone().options([("idle_in_transaction_session_timeout", IDLE_LIMIT)]);
     let connection = async { connect.connect().await.map_err(failed("open a connection")) };
     within(CONNECT_LIMIT, connection).await
 }
 
-async fn run(
+pub(super) async fn run(
     connection: &mut PgConnection,
     operation: &'static str,
     statement: &str,

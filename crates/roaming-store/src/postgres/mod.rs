@@ -4,6 +4,7 @@ mod backup;
 mod copy;
 mod errors;
 mod options;
+mod retention;
 mod schema;
 mod session;
 
@@ -27,6 +28,7 @@ use crate::{
 pub use backup::{Restoration, Snapshot, TableFiller, TableShape};
 use errors::{NoAnswer, failed, said, within};
 pub use options::PostgresOptions;
+pub use retention::{EndedRun, Retention};
 
 /// Checkpoints that are written at the same time; those of further partitions wait their turn.
 const WRITERS_MAX: u32 = 6;

@@ -15,7 +15,7 @@ use roaming_events::{RowKey, RunId, SimTime, Totals};
 use crate::StoreError;
 
 pub(crate) use columns::{
-    Cells, KEY_COLUMNS, LATENCY_COLUMNS, SUM_COLUMNS, SUMS, count, run_number, sums,
+    Cells, Columns, KEY_COLUMNS, LATENCY_COLUMNS, SUM_COLUMNS, SUMS, count, run, run_number, sums,
 };
 pub(crate) use jobs::{jobs, put_job};
 pub(crate) use read::{found, load_rows, progress, runs, summary, window};

@@ -88,6 +88,7 @@ pub(crate) async fn found(session: &mut impl Session, run: RunId) -> Result<Foun
     const REJECTS: &str =
         "SELECT CAST(coalesce(sum(unattributed_rejects), 0) AS bigint) AS unattributed_rejects
          FROM partitions";
+    const CLEANED: &str = "SELECT cleaned_ms FROM runs WHERE run = $1";
     const OPERATION: &str = "read a run";
     static ROWS: LazyLock<String> = LazyLock::new(|| sums_by(&KEY_COLUMNS));
     let lanes = lanes(session, run).await?;
@@ -104,7 +105,13 @@ pub(crate) async fn found(session: &mut impl Session, run: RunId) -> Result<Foun
         let columns = Columns { table: "partitions", row };
         columns.count("unattributed_rejects")
     });
-    Ok(Found { lanes, rows, unattributed_rejects: rejects.sum::<Result<_, _>>()? })
+    let unattributed_rejects = rejects.sum::<Result<_, _>>()?;
+    let known = session.rows(OPERATION, CLEANED, &[run_number(run).into()]).await?;
+    let cleaned_ms = match known.first() {
+        Some(row) => Columns { table: "runs", row }.optional("cleaned_ms")?,
+        None => None,
+    };
+    Ok(Found { lanes, rows, unattributed_rejects, cleaned_ms })
 }
 
 pub(crate) async fn progress(

@@ -7,5 +7,6 @@ mod conformance;
 mod postgres;
 mod postgres_roles;
 mod proxy;
+mod retention;
 mod sample;
 mod sqlite;

@@ -5,7 +5,8 @@ use std::process::Command;
 
 use futures::TryStreamExt;
 use roaming_store::{
-    Disposition, JobOutcome, JobRun, PostgresStore, Store, StoreError, StoreSnapshot,
+    Disposition, JobOutcome, JobRun, PostgresStore, Retention, RunRow, Store, StoreError,
+    StoreSnapshot,
 };
 use roaming_testbed::services::{Postgres, PostgresOptions as Server};
 
@@ -77,7 +78,7 @@ async fn the_writer_writes_and_the_reader_reads() {
 async fn tables_of_an_earlier_owner_become_the_writers() {
     let server = Postgres::start(&Server::default());
     let dsn = server.create_database();
-    new(&dsn).put_run(&run_row(1, "sample")).await.unwrap();
+    put_stopped(&new(&dsn), 1).await;
     let [writer, reader, jobs] = make_roles(&server, dsn.rsplit('/').next().unwrap());
     new(&writer).put_run(&run_row(2, "sample")).await.unwrap();
     sql(&reader, "SELECT name FROM roaming.runs").await.unwrap();
@@ -89,6 +90,7 @@ async fn jobs_read_all_and_remove_no_mark() {
     let server = Postgres::start(&Server::default());
     let [writer, _, jobs] = make_roles(&server, "roaming");
     let store = new(&writer);
+    put_stopped(&store, 1).await;
     let epoch = store.acquire(3, "me").await.unwrap().epoch;
     store.commit(epoch, &checkpoint(3, 4711)).await.unwrap();
     check_jobs(&jobs).await;
@@ -103,7 +105,12 @@ async fn jobs_read_all_and_remove_no_mark() {
     }
 }
 
-/// Does as the jobs what they need to.
+async fn put_stopped(store: &PostgresStore, number: u64) {
+    let row = RunRow { state: "stopped".to_owned(), ..run_row(number, "sample") };
+    store.put_run(&row).await.unwrap();
+}
+
+/// Does as the jobs what they need to, in a store with a run that has ended.
 async fn check_jobs(jobs: &str) {
     let mut snapshot = StoreSnapshot::take(&jobs.parse().unwrap()).await.unwrap();
     for table in snapshot.tables().await.unwrap() {
@@ -119,12 +126,10 @@ async fn check_jobs(jobs: &str) {
         detail: String::new(),
     };
     store.put_job(&run).await.unwrap();
-    for write in [
-        "DELETE FROM roaming.aggregates WHERE run = 0",
-        "UPDATE roaming.runs SET ended_ms = 1, cleaned_ms = 2 WHERE run = 0",
-        "DELETE FROM roaming.job_runs",
-    ] {
-        sql(jobs, write).await.unwrap();
+    sql(jobs, "DELETE FROM roaming.job_runs").await.unwrap();
+    let mut retention = Retention::open(&jobs.parse().unwrap()).await.unwrap();
+    for run in retention.ended(1).await.unwrap() {
+        assert!(retention.clean_up(&run, 2).await.unwrap().is_some());
     }
 }
 

@@ -82,6 +82,7 @@ fn each_variable_of_the_compose_file_reaches_a_setting_of_its_program() -> Resul
         ("ROAMING_PRODUCER_UNREAD_MIB", "8"),
         ("ROAMING_FLUSH_INTERVAL_MS", "500"),
         ("ROAMING_WINDOW_MINUTES", "60"),
+        ("ROAMING_KEEP_DAYS", "7"),
         ("ROAMING_S3_ENDPOINT", "https://storage.example"),
         ("ROAMING_S3_ACCESS_KEY", "key"),
         ("ROAMING_S3_SECRET_KEY", "secret"),
