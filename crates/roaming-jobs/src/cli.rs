@@ -6,18 +6,20 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use roaming_service::Exit;
 use roaming_service::config::table::{
-    BACKUPS, JOBS_LISTEN, KEEP_DAYS, POSTGRES_DSN, S3_ACCESS_KEY, S3_ENDPOINT, S3_REGION,
+    ARCHIVE, BACKUPS, JOBS_LISTEN, KEEP_DAYS, POSTGRES_DSN, S3_ACCESS_KEY, S3_ENDPOINT, S3_REGION,
     S3_SECRET_KEY,
 };
-use roaming_service::config::{Check, ConfigArgs, Settings};
+use roaming_service::config::{Check, ConfigArgs, Setting, Settings};
 use roaming_service::shutdown::stop_on_signal;
 use roaming_service::telemetry::Reader;
 use roaming_store::{PostgresOptions, StoreError};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
+use crate::archive::archive;
 use crate::backup::backup;
-use crate::clean_up::clean_up;
+use crate::clean_up::{Keep, clean_up};
+use crate::due::SCHEDULED;
 use crate::moment::Moment;
 use crate::restore::restore;
 use crate::schedule::{Schedule, Worker};
@@ -26,7 +28,7 @@ use crate::{Done, Job, JobError, Place, S3Options, recorded};
 /// What is checked of the settings beyond each one's own kind, so that it is told beside all else.
 pub const CHECKS: [Check; 1] = [(&POSTGRES_DSN, check_dsn)];
 
-/// Looks after the store: backs it up, restores it and cleans it up
+/// Looks after the store: backs it up, restores it, archives runs and cleans up after them
 #[derive(Debug, Parser)]
 #[command(name = "roaming-jobs", version)]
 pub struct Cli {
@@ -40,7 +42,10 @@ enum Command {
     Backup(BackupArgs),
     /// Fill an empty database from a backup, all of it or nothing
     Restore(RestoreArgs),
-    /// Remove the rows of runs that ended more than --keep-days ago; their lanes and offsets stay
+    /// Write each run that has ended into a folder of its own, named after its id
+    Archive(ArchiveArgs),
+    /// Remove the rows of runs that ended more than --keep-days ago, once they are archived where --archive or
+    /// `ROAMING_ARCHIVE` names a place; their lanes and offsets stay
     CleanUp,
     /// Do each job when it is due, until stopped, and serve /metrics, /healthz and /readyz
     Schedule,
@@ -62,6 +67,13 @@ struct RestoreArgs {
     from: Option<String>,
 }
 
+#[derive(Debug, Args)]
+struct ArchiveArgs {
+    /// Where the folders are made, `file:///folder` or `s3://bucket/folder`; else the setting --archive
+    #[arg(long, value_name = "URL")]
+    to: Option<String>,
+}
+
 impl Cli {
     /// Returns who reads the log.
     pub fn log_reader(&self) -> Reader {
@@ -76,6 +88,7 @@ impl Cli {
         let result = match self.command {
             Command::Backup(args) => back_up(settings, args).await,
             Command::Restore(args) => fill_from(settings, args).await,
+            Command::Archive(args) => archive_ended(settings, args).await,
             Command::CleanUp => remove_old(settings).await,
             Command::Schedule => return schedule(settings).await,
             Command::Config(args) => return args.execute(settings),
@@ -90,15 +103,27 @@ impl Cli {
 async fn back_up(settings: &Settings, args: BackupArgs) -> Result<Done, JobError> {
     let options = database(settings)?;
     let work = async {
-        let to = place(settings, args.to, "--to")?;
+        let to = place(settings, args.to, "--to", &BACKUPS)?;
         backup(&options, &to, Moment::now()).await
     };
     recorded(&options, Job::Backup, work).await
 }
 
+async fn archive_ended(settings: &Settings, args: ArchiveArgs) -> Result<Done, JobError> {
+    let options = database(settings)?;
+    let work = async {
+        let to = place(settings, args.to, "--to", &ARCHIVE)?;
+        archive(&options, &to, Moment::now()).await
+    };
+    recorded(&options, Job::Archive, work).await
+}
+
 async fn remove_old(settings: &Settings) -> Result<Done, JobError> {
     let options = database(settings)?;
-    let keep = Duration::from_hours(24 * settings.integer::<u64>(&KEEP_DAYS));
+    let keep = Keep {
+        period: Duration::from_hours(24 * settings.integer::<u64>(&KEEP_DAYS)),
+        until_archived: settings.find(&ARCHIVE).is_some(),
+    };
     recorded(&options, Job::CleanUp, clean_up(&options, keep, Moment::now())).await
 }
 
@@ -114,7 +139,8 @@ async fn schedule(settings: &Settings) -> Exit {
         return Exit::Failed.log(&error);
     }
     let worker = BySettings(settings.clone());
-    let schedule = Schedule::bind(settings.address(&JOBS_LISTEN), options, worker).await;
+    let listen = settings.address(&JOBS_LISTEN);
+    let schedule = Schedule::bind(listen, options, worker).await;
     match schedule {
         Ok(schedule) => match schedule.run(stop).await {
             Ok(()) => Exit::Done,
@@ -128,11 +154,18 @@ async fn schedule(settings: &Settings) -> Exit {
 struct BySettings(Settings);
 
 impl Worker for BySettings {
+    /// A store may have no archive; but where it has no place for backups, that is told again and again.
+    fn jobs(&self) -> Vec<Job> {
+        let is_wanted = |job: &Job| *job != Job::Archive || self.0.find(&ARCHIVE).is_some();
+        SCHEDULED.into_iter().filter(is_wanted).collect()
+    }
+
     async fn work(&self, job: Job) -> Result<Done, JobError> {
         let settings = &self.0;
         match job {
             Job::Backup => back_up(settings, BackupArgs { to: None }).await,
             Job::Restore => fill_from(settings, RestoreArgs { from: None }).await,
+            Job::Archive => archive_ended(settings, ArchiveArgs { to: None }).await,
             Job::CleanUp => remove_old(settings).await,
         }
     }
@@ -140,7 +173,7 @@ impl Worker for BySettings {
 
 /// Only what is done is told in the store: what is not must leave the database empty.
 async fn fill_from(settings: &Settings, args: RestoreArgs) -> Result<Done, JobError> {
-    let from = place(settings, args.from, "--from")?;
+    let from = place(settings, args.from, "--from", &BACKUPS)?;
     restore(&database(settings)?, &from, Moment::now).await
 }
 
@@ -150,10 +183,15 @@ fn database(settings: &Settings) -> Result<PostgresOptions, JobError> {
     Ok(dsn.reveal().parse::<PostgresOptions>()?.named("roaming-jobs"))
 }
 
-/// Returns the place that a command's own option names, else that of the backups.
-fn place(settings: &Settings, own: Option<String>, flag: &'static str) -> Result<Place, JobError> {
-    let set = || settings.find(&BACKUPS).map(|(url, _)| url.to_owned());
-    let url = own.or_else(set).ok_or(JobError::NoPlace { flag, variable: BACKUPS.env })?;
+/// Returns the place that a command's own option names, else that of a setting.
+fn place(
+    settings: &Settings,
+    own: Option<String>,
+    flag: &'static str,
+    setting: &Setting,
+) -> Result<Place, JobError> {
+    let set = || settings.find(setting).map(|(url, _)| url.to_owned());
+    let url = own.or_else(set).ok_or(JobError::NoPlace { flag, variable: setting.env })?;
     Ok(Place::open(&url, &s3(settings))?)
 }
 

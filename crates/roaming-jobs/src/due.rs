@@ -13,13 +13,13 @@ const DAY: Duration = Duration::from_hours(24);
 const RETRY: Duration = Duration::from_mins(15);
 
 /// Jobs that are done by the clock, in the order in which they are done where several are due: what is removed
-/// is in a backup before.
-pub(crate) const SCHEDULED: [Job; 2] = [Job::Backup, Job::CleanUp];
+/// is in a backup, and archived, before.
+pub(crate) const SCHEDULED: [Job; 3] = [Job::Backup, Job::Archive, Job::CleanUp];
 
-/// Returns the jobs that are due. Each is done once a day, counted from the start of its last run, whoever
+/// Returns those of `jobs` that are due. Each is done once a day, counted from the start of its last run, whoever
 /// started it; one that never ran is due at once.
-pub(crate) fn due(standings: &[JobStanding], now: Moment) -> Vec<Job> {
-    SCHEDULED.into_iter().filter(|job| is_due(*job, standings, now)).collect()
+pub(crate) fn due(jobs: &[Job], standings: &[JobStanding], now: Moment) -> Vec<Job> {
+    jobs.iter().copied().filter(|job| is_due(*job, standings, now)).collect()
 }
 
 fn is_due(job: Job, standings: &[JobStanding], now: Moment) -> bool {
@@ -69,7 +69,7 @@ mod tests {
 
     #[test]
     fn a_job_that_never_ran_is_due_at_once() {
-        assert_eq!(due(&[], Moment::from_unix_ms(0)), SCHEDULED);
+        assert_eq!(due(&SCHEDULED, &[], Moment::from_unix_ms(0)), SCHEDULED);
     }
 
     #[test]

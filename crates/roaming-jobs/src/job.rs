@@ -16,6 +16,8 @@ pub enum Job {
     Backup,
     /// Fills an empty database from a backup.
     Restore,
+    /// Writes runs that have ended to a place.
+    Archive,
     /// Removes the rows of runs that ended long ago.
     CleanUp,
 }
@@ -26,6 +28,7 @@ impl Job {
         match self {
             Self::Backup => "backup",
             Self::Restore => "restore",
+            Self::Archive => "archive",
             Self::CleanUp => "clean-up",
         }
     }

@@ -6,7 +6,6 @@ use prometheus::{GaugeVec, IntCounterVec, Opts, Registry};
 use roaming_store::JobOutcome;
 
 use crate::Job;
-use crate::due::SCHEDULED;
 
 /// The metrics of `roaming-jobs schedule`. What counts for alerts is in the store, and told by the consumers:
 /// it outlives this process, and is there for jobs that others start.
@@ -17,8 +16,8 @@ pub(crate) struct JobMetrics {
 }
 
 impl JobMetrics {
-    /// Registers every metric, with every known label at zero.
-    pub(crate) fn register(registry: &Registry) -> prometheus::Result<Self> {
+    /// Registers every metric, with the label of each of `jobs` at zero.
+    pub(crate) fn register(registry: &Registry, jobs: &[Job]) -> prometheus::Result<Self> {
         let runs = Opts::new(
             "roaming_job_runs_total",
             "Runs of batch jobs that this process started and that ended, by outcome. Jobs that others start are not in here.",
@@ -31,7 +30,7 @@ impl JobMetrics {
             runs: IntCounterVec::new(runs, &["job", "outcome"])?,
             duration: GaugeVec::new(duration, &["job"])?,
         };
-        for job in SCHEDULED {
+        for job in jobs {
             for outcome in [JobOutcome::Done, JobOutcome::Failed] {
                 metrics.runs.with_label_values(&[job.as_str(), outcome.as_str()]);
             }

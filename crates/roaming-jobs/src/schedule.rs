@@ -32,6 +32,10 @@ const HEALTH_STORE: &str = "store";
 
 /// Does jobs and writes into the store what became of them.
 pub trait Worker: Send + Sync + 'static {
+    /// Returns the jobs that are to be done by the clock, in the order in which they are done where several are
+    /// due.
+    fn jobs(&self) -> Vec<Job>;
+
     /// Does a job. Called for one job at a time.
     fn work(&self, job: Job) -> impl Future<Output = Result<Done, JobError>> + Send;
 }
@@ -71,7 +75,7 @@ impl<W: Worker> Schedule<W> {
     pub async fn run(self, stop: CancellationToken) -> Result<(), ScheduleError> {
         let Self { server, options, worker, health } = self;
         let registry = Registry::new();
-        let metrics = JobMetrics::register(&registry)
+        let metrics = JobMetrics::register(&registry, &worker.jobs())
             .expect("the names of the metrics are distinct and the registry is new");
         let tasks = Tasks::new(stop.clone());
         let stopped = stop.clone().cancelled_owned();
@@ -107,7 +111,7 @@ async fn look(
         match standings(options).await {
             Ok(standings) => {
                 health.release(HEALTH_STORE);
-                for job in due(&standings, Moment::now()) {
+                for job in due(&worker.jobs(), &standings, Moment::now()) {
                     perform(job, worker, metrics).await;
                 }
             }

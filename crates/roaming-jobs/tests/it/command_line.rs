@@ -30,6 +30,7 @@ fn what_is_missing_or_wrong_is_named() {
     check(&jobs(&["backup"], &[]), 64, "POSTGRES_DSN");
     check(&jobs(&["backup"], &[dsn]), 64, "--to, or with ROAMING_BACKUPS");
     check(&jobs(&["restore"], &[dsn]), 64, "--from, or with ROAMING_BACKUPS");
+    check(&jobs(&["archive"], &[dsn]), 64, "--to, or with ROAMING_ARCHIVE");
     check(&jobs(&["backup", "--to", "file:///no/such"], &[dsn]), 64, "create it or mount its disk");
     check(&jobs(&["backup"], &[dsn, ("ROAMING_BACKUP", "x")]), 64, "ROAMING_BACKUPS");
     let wrong = ("POSTGRES_DSN", "postgres://me:secret@host:x/roaming");
@@ -55,11 +56,16 @@ async fn a_backup_is_made_restored_and_told() {
     check(&jobs(&from, &[("POSTGRES_DSN", &target.dsn)]), 0, "are restored from file://");
     assert_eq!(target.store.runs().await.unwrap().len(), 2);
 
+    let archive = [variables[0], ("ROAMING_ARCHIVE", url.as_str())];
+    check(&jobs(&["archive"], &archive), 0, "runs archived: 1, with 44 rows");
     let clean_up = ["clean-up", "--keep-days", "7"];
     check(&jobs(&clean_up, &variables), 0, "runs cleaned up: 0, rows removed: 0");
     check(&jobs(&["clean-up", "--keep-days", "0"], &variables), 64, "keep-days");
     let done = source.store.jobs().await.unwrap();
-    assert_eq!(done.iter().map(|job| &*job.last.job).collect::<Vec<_>>(), ["backup", "clean-up"]);
+    assert_eq!(
+        done.iter().map(|job| &*job.last.job).collect::<Vec<_>>(),
+        ["archive", "backup", "clean-up"]
+    );
 
     let empty = Bench::empty();
     let variables = [("POSTGRES_DSN", empty.dsn.as_str()), ("ROAMING_BACKUPS", url.as_str())];

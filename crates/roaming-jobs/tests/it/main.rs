@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
+mod archive;
 mod backup;
 mod clean_up;
 mod command_line;

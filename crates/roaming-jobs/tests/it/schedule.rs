@@ -20,6 +20,10 @@ struct Telling {
 }
 
 impl Worker for Telling {
+    fn jobs(&self) -> Vec<Job> {
+        vec![Job::Backup, Job::CleanUp]
+    }
+
     async fn work(&self, job: Job) -> Result<Done, JobError> {
         let done = recorded(&self.options, job, async { Ok(Done("a line".to_owned())) }).await;
         self.told.send(job).unwrap();

@@ -284,6 +284,15 @@ settings! {
         moves: "where backups are written, looked for and removed",
         programs: JOBS,
     }
+    /// Where runs that have ended are archived: `file:///folder` or `s3://bucket/folder`
+    ARCHIVE {
+        key: "jobs.archive",
+        env: "ROAMING_ARCHIVE",
+        flag: "archive",
+        kind: PLACE,
+        moves: "where they are written, and that clean-up waits for it",
+        programs: JOBS,
+    }
     /// Days for which the rows of a run stay in the store after its end
     KEEP_DAYS {
         key: "jobs.keep_days",

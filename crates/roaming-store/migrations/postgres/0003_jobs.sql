@@ -17,10 +17,11 @@ COMMENT ON COLUMN job_runs.outcome IS 'done or failed';
 COMMENT ON COLUMN job_runs.detail IS 'What it did, or why it failed';
 
 -- When a job first saw that a run has ended, with how many events: a stopped run's may become more while its
--- consumers are behind, and then it had not. When clean-up removed the run's rows. Wall time likewise. The
--- run and its lanes stay: their high-water marks are what makes an event a duplicate that comes again.
+-- consumers are behind, and then it had not. When it was archived, and when clean-up removed its rows. Wall time
+-- likewise. The run and its lanes stay: their high-water marks are what makes an event a duplicate that comes again.
 ALTER TABLE runs ADD COLUMN ended_ms BIGINT;
 ALTER TABLE runs ADD COLUMN ended_events BIGINT;
+ALTER TABLE runs ADD COLUMN archived_ms BIGINT;
 ALTER TABLE runs ADD COLUMN cleaned_ms BIGINT;
 
 -- The batch jobs are `roaming_jobs`. `scripts/postgres-roles` makes it, and grants the same where it comes
@@ -32,7 +33,7 @@ BEGIN
         GRANT SELECT ON ALL TABLES IN SCHEMA roaming TO roaming_jobs;
         ALTER DEFAULT PRIVILEGES IN SCHEMA roaming GRANT SELECT ON TABLES TO roaming_jobs;
         GRANT INSERT, DELETE ON job_runs TO roaming_jobs;
-        GRANT UPDATE (ended_ms, ended_events, cleaned_ms) ON runs TO roaming_jobs;
+        GRANT UPDATE (ended_ms, ended_events, archived_ms, cleaned_ms) ON runs TO roaming_jobs;
         GRANT DELETE ON aggregates TO roaming_jobs;
     END IF;
 END

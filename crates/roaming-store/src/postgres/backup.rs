@@ -7,12 +7,14 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
+use roaming_events::RunId;
 use sqlx::postgres::{PgConnection, PgCopyIn};
 use sqlx::{AssertSqlSafe, ConnectOptions};
 
 use super::errors::{failed, within};
 use super::options::PostgresOptions;
 use super::{ANSWER_LIMIT, CONNECT_LIMIT, schema};
+use crate::sql::run_number;
 use crate::{JobRun, StoreError, sql};
 
 /// How long the server lets a transaction wait for its client: for the place that a backup goes to or comes
@@ -35,6 +37,11 @@ impl TableShape {
     /// Returns the table with its columns, as statements name it. The names are those of our migrations.
     fn listed(&self) -> String {
         format!("{} ({})", self.name, self.columns.join(","))
+    }
+
+    /// Whether each row of the table is of a run.
+    pub fn is_of_runs(&self) -> bool {
+        self.columns.iter().any(|column| column == "run")
     }
 }
 
@@ -92,7 +99,28 @@ impl Snapshot {
         &mut self,
         table: &TableShape,
     ) -> Result<impl Stream<Item = Result<Bytes, StoreError>> + Send, StoreError> {
-        let statement = format!("COPY {} TO STDOUT", table.listed());
+        self.copy(table.listed()).await
+    }
+
+    /// Returns the rows of one run as [`Self::rows`] does; the table must be one of runs.
+    ///
+    /// # Errors
+    /// Fails where the server does; each piece may.
+    pub async fn rows_of(
+        &mut self,
+        table: &TableShape,
+        run: RunId,
+    ) -> Result<impl Stream<Item = Result<Bytes, StoreError>> + Send, StoreError> {
+        let (columns, name) = (table.columns.join(","), &table.name);
+        let run = run_number(run);
+        self.copy(format!("(SELECT {columns} FROM {name} WHERE run = {run})")).await
+    }
+
+    async fn copy(
+        &mut self,
+        what: String,
+    ) -> Result<impl Stream<Item = Result<Bytes, StoreError>> + Send, StoreError> {
+        let statement = format!("COPY {what} TO STDOUT");
         let failed = failed("copy a table");
         let rows = self.connection.copy_out_raw(&statement).await.map_err(&failed)?;
         Ok(rows.map(move |piece| piece.map_err(&failed)))

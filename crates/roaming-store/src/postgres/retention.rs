@@ -19,6 +19,8 @@ pub struct EndedRun {
     pub name: String,
     /// When a job first saw that it has ended.
     pub ended_ms: u64,
+    /// When all that was counted of it was archived.
+    pub archived_ms: Option<u64>,
     /// When its aggregate rows were removed.
     pub cleaned_ms: Option<u64>,
 }
@@ -41,7 +43,7 @@ impl Retention {
     }
 
     /// Returns all runs that have ended, the earliest first; one that no job has seen at its end before ended
-    /// at `now_ms`, and so did one of which more was counted since.
+    /// at `now_ms`, and so did one of which more was counted since: what was archived of it is not all.
     ///
     /// # Errors
     /// Fails where the server does.
@@ -59,6 +61,7 @@ impl Retention {
                     run: run(columns.integer("run")?),
                     name: columns.text("name")?.to_owned(),
                     ended_ms: columns.count("ended_ms")?,
+                    archived_ms: columns.optional("archived_ms")?,
                     cleaned_ms: columns.optional("cleaned_ms")?,
                 })
             })
@@ -66,7 +69,7 @@ impl Retention {
     }
 
     async fn note_end(&mut self, run: &RunRow, now_ms: u64) -> Result<(), StoreError> {
-        const NOTE: &str = "UPDATE runs SET ended_ms = $2, ended_events = $3
+        const NOTE: &str = "UPDATE runs SET ended_ms = $2, ended_events = $3, archived_ms = NULL
              WHERE run = $1 AND ended_events IS DISTINCT FROM $3 AND cleaned_ms IS NULL";
         let lanes = progress(&mut self.connection, run.run).await?.lanes;
         if !run.has_ended(&lanes) {
@@ -76,6 +79,19 @@ impl Retention {
         let parameters = [run_number(run.run).into(), count(now_ms).into(), count(events).into()];
         self.connection.rows("write when a run ended", NOTE, &parameters).await?;
         Ok(())
+    }
+
+    /// Writes that a run was archived at `now_ms`. Returns whether it is so: not where the run is not as
+    /// [`Self::ended`] told any more.
+    ///
+    /// # Errors
+    /// Fails where the server does.
+    pub async fn note_archive(&mut self, run: &EndedRun, now_ms: u64) -> Result<bool, StoreError> {
+        const NOTE: &str = "UPDATE runs SET archived_ms = $2
+             WHERE run = $1 AND ended_ms = $3 AND cleaned_ms IS NULL AND ended_events =
+                (SELECT coalesce(sum(events), 0) FROM lanes WHERE lanes.run = runs.run)
+             RETURNING run";
+        self.note("write when a run was archived", NOTE, run, now_ms).await
     }
 
     /// Removes the aggregate rows of a run and writes that they were removed at `now_ms`, both or neither.
@@ -89,7 +105,7 @@ impl Retention {
         run: &EndedRun,
         now_ms: u64,
     ) -> Result<Option<u64>, StoreError> {
-        // One view for both statements: what a consumer counts in between fails the transaction.
+        // One view for both statements: nothing is removed that was counted after the check.
         const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ";
         execute(&mut self.connection, "begin to clean up", BEGIN).await?;
         match self.remove(run, now_ms).await {
@@ -110,17 +126,27 @@ impl Retention {
              WHERE run = $1 AND ended_ms = $3 AND cleaned_ms IS NULL AND ended_events =
                 (SELECT coalesce(sum(events), 0) FROM lanes WHERE lanes.run = runs.run)
              RETURNING run";
-        let number = run_number(run.run);
-        let parameters = [number.into(), count(now_ms).into(), count(run.ended_ms).into()];
-        let marked = self.connection.rows("mark a run as cleaned up", MARK, &parameters).await?;
-        if marked.is_empty() {
+        if !self.note("mark a run as cleaned up", MARK, run, now_ms).await? {
             return Ok(None);
         }
         let removed = sqlx::query("DELETE FROM aggregates WHERE run = $1")
-            .bind(number)
+            .bind(run_number(run.run))
             .execute(&mut self.connection)
             .await
             .map_err(failed("remove aggregate rows"))?;
         Ok(Some(removed.rows_affected()))
+    }
+
+    /// Writes a time into the row of a run that is still as [`Self::ended`] told, and returns whether it was.
+    async fn note(
+        &mut self,
+        operation: &'static str,
+        statement: &'static str,
+        run: &EndedRun,
+        now_ms: u64,
+    ) -> Result<bool, StoreError> {
+        let parameters =
+            [run_number(run.run).into(), count(now_ms).into(), count(run.ended_ms).into()];
+        Ok(!self.connection.rows(operation, statement, &parameters).await?.is_empty())
     }
 }

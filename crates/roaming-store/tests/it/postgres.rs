@@ -109,7 +109,7 @@ async fn a_store_of_the_first_version_is_brought_to_this_one() {
     let undo =
         "ALTER TABLE roaming.partitions DROP COLUMN last_record_ms; DROP TABLE roaming.job_runs;
         ALTER TABLE roaming.runs DROP COLUMN ended_ms, DROP COLUMN ended_events,
-            DROP COLUMN cleaned_ms";
+            DROP COLUMN archived_ms, DROP COLUMN cleaned_ms";
     sql(&dsn, undo).await.unwrap();
     sql(&dsn, "DELETE FROM roaming.schema_versions WHERE version > 1").await.unwrap();
     let migrated = new(&dsn).acquire(3, "me").await.unwrap().snapshot;

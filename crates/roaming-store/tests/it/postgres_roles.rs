@@ -129,6 +129,7 @@ async fn check_jobs(jobs: &str) {
     sql(jobs, "DELETE FROM roaming.job_runs").await.unwrap();
     let mut retention = Retention::open(&jobs.parse().unwrap()).await.unwrap();
     for run in retention.ended(1).await.unwrap() {
+        assert!(retention.note_archive(&run, 2).await.unwrap());
         assert!(retention.clean_up(&run, 2).await.unwrap().is_some());
     }
 }

@@ -95,6 +95,22 @@ async fn a_stopped_run_ends_when_nothing_more_of_it_is_counted() {
 }
 
 #[tokio::test]
+async fn an_archive_counts_until_more_is_counted() {
+    let bench = Bench::with([lane(3, 100, true), lane(11, 200, false)]).await;
+    bench.put("stopped").await;
+    let ended = bench.ended().await;
+    assert_eq!(ended.archived_ms, None);
+    assert!(bench.retention().await.note_archive(&ended, 5000).await.unwrap());
+    assert_eq!(bench.ended().await.archived_ms, Some(5000));
+    bench.count([lane(3, 100, true), lane(11, 201, false)]).await;
+    assert!(!bench.retention().await.note_archive(&ended, 6000).await.unwrap());
+    let ended = bench.ended().await;
+    assert_eq!(ended.archived_ms, None);
+    assert!(bench.retention().await.note_archive(&ended, 7000).await.unwrap());
+    assert_eq!(bench.ended().await.archived_ms, Some(7000));
+}
+
+#[tokio::test]
 async fn only_the_rows_go_and_only_once() {
     let bench = Bench::with([lane(3, 100, true), lane(11, 200, true)]).await;
     bench.store.put_run(&run_row(2, "other")).await.unwrap();

@@ -132,7 +132,7 @@ async fn a_store_of_the_first_version_is_brought_to_this_one() {
     let mut older = sql(&path).await;
     let undo = "ALTER TABLE partitions DROP COLUMN last_record_ms; DROP TABLE job_runs;
         ALTER TABLE runs DROP COLUMN ended_ms; ALTER TABLE runs DROP COLUMN ended_events;
-        ALTER TABLE runs DROP COLUMN cleaned_ms;
+        ALTER TABLE runs DROP COLUMN archived_ms; ALTER TABLE runs DROP COLUMN cleaned_ms;
         PRAGMA user_version = 1";
     sqlx::raw_sql(undo).execute(&mut older).await.unwrap();
     older.close().await.unwrap();
