@@ -78,6 +78,18 @@ impl Totals {
         self.charge_millionths += event.tap_record().map_or(0, |record| record.charge.millionths());
     }
 
+    /// Returns the upper bound of the latency bucket that holds a percentile, in microseconds; `None` where
+    /// there are no events, or it is above the last bound.
+    pub fn latency_percentile_us(&self, percent: u64) -> Option<u32> {
+        let rank = (self.events * percent).div_ceil(100);
+        let mut below = 0;
+        let bucket = self.latency_buckets.iter().position(|events| {
+            below += events;
+            rank > 0 && below >= rank
+        })?;
+        LATENCY_BOUNDS_US.get(bucket).copied()
+    }
+
     /// Adds all that `other` holds.
     pub fn merge(&mut self, other: &Self) {
         self.events += other.events;
@@ -169,6 +181,18 @@ mod tests {
         }
         assert_eq!(whole.latency_buckets.iter().sum::<u64>(), whole.events);
         assert!(whole.charge_millionths > 0 && whole.duration_s > 0 && whole.octets_downlink > 0);
+    }
+
+    #[test]
+    fn a_percentile_is_the_bound_of_its_bucket() {
+        let mut totals = Totals { events: 100, ..Totals::default() };
+        assert_eq!(Totals::default().latency_percentile_us(95), None);
+        totals.latency_buckets[2] = 95;
+        totals.latency_buckets[15] = 5;
+        assert_eq!(totals.latency_percentile_us(95), Some(40_000));
+        totals.latency_buckets[2] = 94;
+        totals.latency_buckets[15] = 6;
+        assert_eq!(totals.latency_percentile_us(95), None);
     }
 
     #[test]

@@ -6,8 +6,8 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use roaming_service::Exit;
 use roaming_service::config::table::{
-    ARCHIVE, BACKUPS, JOBS_LISTEN, KEEP_DAYS, POSTGRES_DSN, S3_ACCESS_KEY, S3_ENDPOINT, S3_REGION,
-    S3_SECRET_KEY,
+    ARCHIVE, BACKUPS, JOBS_LISTEN, KEEP_DAYS, POSTGRES_DSN, REPORTS, S3_ACCESS_KEY, S3_ENDPOINT,
+    S3_REGION, S3_SECRET_KEY,
 };
 use roaming_service::config::{Check, ConfigArgs, Setting, Settings};
 use roaming_service::shutdown::stop_on_signal;
@@ -21,6 +21,7 @@ use crate::backup::backup;
 use crate::clean_up::{Keep, clean_up};
 use crate::due::SCHEDULED;
 use crate::moment::Moment;
+use crate::report::report;
 use crate::restore::restore;
 use crate::schedule::{Schedule, Worker};
 use crate::{Done, Job, JobError, Place, S3Options, recorded};
@@ -28,7 +29,7 @@ use crate::{Done, Job, JobError, Place, S3Options, recorded};
 /// What is checked of the settings beyond each one's own kind, so that it is told beside all else.
 pub const CHECKS: [Check; 1] = [(&POSTGRES_DSN, check_dsn)];
 
-/// Looks after the store: backs it up, restores it, archives runs and cleans up after them
+/// Looks after the store: backs it up, restores it, archives runs, cleans up after them and reports
 #[derive(Debug, Parser)]
 #[command(name = "roaming-jobs", version)]
 pub struct Cli {
@@ -47,6 +48,8 @@ enum Command {
     /// Remove the rows of runs that ended more than --keep-days ago, once they are archived where --archive or
     /// `ROAMING_ARCHIVE` names a place; their lanes and offsets stay
     CleanUp,
+    /// Write the report on the last whole week into a place, as report-2026-W48.md
+    Report(ReportArgs),
     /// Do each job when it is due, until stopped, and serve /metrics, /healthz and /readyz
     Schedule,
     /// Show or check the settings, and do nothing else
@@ -74,6 +77,13 @@ struct ArchiveArgs {
     to: Option<String>,
 }
 
+#[derive(Debug, Args)]
+struct ReportArgs {
+    /// Where the report is written, `file:///folder` or `s3://bucket/folder`; else the setting --reports
+    #[arg(long, value_name = "URL")]
+    to: Option<String>,
+}
+
 impl Cli {
     /// Returns who reads the log.
     pub fn log_reader(&self) -> Reader {
@@ -90,6 +100,7 @@ impl Cli {
             Command::Restore(args) => fill_from(settings, args).await,
             Command::Archive(args) => archive_ended(settings, args).await,
             Command::CleanUp => remove_old(settings).await,
+            Command::Report(args) => report_week(settings, args).await,
             Command::Schedule => return schedule(settings).await,
             Command::Config(args) => return args.execute(settings),
         };
@@ -127,6 +138,15 @@ async fn remove_old(settings: &Settings) -> Result<Done, JobError> {
     recorded(&options, Job::CleanUp, clean_up(&options, keep, Moment::now())).await
 }
 
+async fn report_week(settings: &Settings, args: ReportArgs) -> Result<Done, JobError> {
+    let options = database(settings)?;
+    let work = async {
+        let to = place(settings, args.to, "--to", &REPORTS)?;
+        report(&options, &to, Moment::now()).await
+    };
+    recorded(&options, Job::Report, work).await
+}
+
 /// Runs the daemon.
 async fn schedule(settings: &Settings) -> Exit {
     info!(version = env!("CARGO_PKG_VERSION"), "roaming-jobs");
@@ -154,9 +174,14 @@ async fn schedule(settings: &Settings) -> Exit {
 struct BySettings(Settings);
 
 impl Worker for BySettings {
-    /// A store may have no archive; but where it has no place for backups, that is told again and again.
+    /// A store may have no archive and no reports; but where it has no place for backups, that is told again and
+    /// again.
     fn jobs(&self) -> Vec<Job> {
-        let is_wanted = |job: &Job| *job != Job::Archive || self.0.find(&ARCHIVE).is_some();
+        let is_wanted = |job: &Job| match job {
+            Job::Archive => self.0.find(&ARCHIVE).is_some(),
+            Job::Report => self.0.find(&REPORTS).is_some(),
+            _ => true,
+        };
         SCHEDULED.into_iter().filter(is_wanted).collect()
     }
 
@@ -167,6 +192,7 @@ impl Worker for BySettings {
             Job::Restore => fill_from(settings, RestoreArgs { from: None }).await,
             Job::Archive => archive_ended(settings, ArchiveArgs { to: None }).await,
             Job::CleanUp => remove_old(settings).await,
+            Job::Report => report_week(settings, ReportArgs { to: None }).await,
         }
     }
 }

@@ -6,6 +6,7 @@ use roaming_store::{JobOutcome, JobStanding};
 
 use crate::Job;
 use crate::moment::Moment;
+use crate::week::Week;
 
 const DAY: Duration = Duration::from_hours(24);
 
@@ -14,10 +15,10 @@ const RETRY: Duration = Duration::from_mins(15);
 
 /// Jobs that are done by the clock, in the order in which they are done where several are due: what is removed
 /// is in a backup, and archived, before.
-pub(crate) const SCHEDULED: [Job; 3] = [Job::Backup, Job::Archive, Job::CleanUp];
+pub(crate) const SCHEDULED: [Job; 4] = [Job::Backup, Job::Archive, Job::CleanUp, Job::Report];
 
 /// Returns those of `jobs` that are due. Each is done once a day, counted from the start of its last run, whoever
-/// started it; one that never ran is due at once.
+/// started it, and a report once in each week; one that never ran is due at once.
 pub(crate) fn due(jobs: &[Job], standings: &[JobStanding], now: Moment) -> Vec<Job> {
     jobs.iter().copied().filter(|job| is_due(*job, standings, now)).collect()
 }
@@ -28,13 +29,14 @@ fn is_due(job: Job, standings: &[JobStanding], now: Moment) -> bool {
     else {
         return true;
     };
-    let (from_ms, pause) = match last.outcome {
-        JobOutcome::Done => (last.started_ms, DAY),
-        JobOutcome::Failed => (last.ended_ms, RETRY),
-    };
-    // A clock that was set back must not stop the jobs until it has caught up.
-    let passed = now.unix_ms().checked_sub(from_ms);
-    passed.is_none_or(|passed| passed >= u64::try_from(pause.as_millis()).unwrap_or(u64::MAX))
+    let [started, ended] = [last.started_ms, last.ended_ms].map(Moment::from_unix_ms);
+    match last.outcome {
+        // A clock that was set back must not stop the jobs until it has caught up.
+        _ if started > now => true,
+        JobOutcome::Failed => now.since(ended) >= RETRY,
+        JobOutcome::Done if job == Job::Report => Week::of(started) != Week::of(now),
+        JobOutcome::Done => now.since(started) >= DAY,
+    }
 }
 
 #[cfg(test)]
@@ -45,26 +47,36 @@ mod tests {
 
     const HOUR_MS: u64 = 3_600_000;
 
+    /// 2026-11-29T20:00:00Z.
+    const SUNDAY_MS: u64 = 1_795_982_400_000;
+
     #[track_caller]
-    fn check(outcome: JobOutcome, after_ms: u64, expect: bool) {
+    fn check(job: Job, outcome: JobOutcome, after_ms: u64, expect: bool) {
         let last = JobRun {
-            job: "backup".to_owned(),
-            started_ms: 1000 * HOUR_MS,
-            ended_ms: 1001 * HOUR_MS,
+            job: job.to_string(),
+            started_ms: SUNDAY_MS,
+            ended_ms: SUNDAY_MS + HOUR_MS,
             outcome,
             detail: String::new(),
         };
         let standing = JobStanding { last, succeeded_ms: None };
-        let now = Moment::from_unix_ms(1000 * HOUR_MS + after_ms);
-        assert_eq!(is_due(Job::Backup, &[standing], now), expect, "{outcome} after {after_ms} ms");
+        let now = Moment::from_unix_ms(SUNDAY_MS + after_ms);
+        assert_eq!(is_due(job, &[standing], now), expect, "{job} {outcome} after {after_ms} ms");
     }
 
     #[test]
     fn a_job_is_done_once_a_day_and_again_soon_where_it_failed() {
-        check(JobOutcome::Done, 24 * HOUR_MS - 1, false);
-        check(JobOutcome::Done, 24 * HOUR_MS, true);
-        check(JobOutcome::Failed, HOUR_MS + HOUR_MS / 4 - 1, false);
-        check(JobOutcome::Failed, HOUR_MS + HOUR_MS / 4, true);
+        check(Job::Backup, JobOutcome::Done, 24 * HOUR_MS - 1, false);
+        check(Job::Backup, JobOutcome::Done, 24 * HOUR_MS, true);
+        check(Job::Backup, JobOutcome::Failed, HOUR_MS + HOUR_MS / 4 - 1, false);
+        check(Job::Backup, JobOutcome::Failed, HOUR_MS + HOUR_MS / 4, true);
+    }
+
+    #[test]
+    fn a_report_is_made_in_each_week() {
+        check(Job::Report, JobOutcome::Done, 4 * HOUR_MS - 1, false);
+        check(Job::Report, JobOutcome::Done, 4 * HOUR_MS, true);
+        check(Job::Report, JobOutcome::Failed, HOUR_MS + HOUR_MS / 4, true);
     }
 
     #[test]

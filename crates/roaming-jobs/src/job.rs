@@ -20,6 +20,8 @@ pub enum Job {
     Archive,
     /// Removes the rows of runs that ended long ago.
     CleanUp,
+    /// Tells of the last week.
+    Report,
 }
 
 impl Job {
@@ -30,6 +32,7 @@ impl Job {
             Self::Restore => "restore",
             Self::Archive => "archive",
             Self::CleanUp => "clean-up",
+            Self::Report => "report",
         }
     }
 }

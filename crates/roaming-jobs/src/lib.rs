@@ -22,10 +22,12 @@ pub mod manifest;
 mod metrics;
 pub mod moment;
 mod place;
+pub mod report;
 pub mod restore;
 pub mod schedule;
 mod signing;
 mod tables;
+mod week;
 
 pub use error::JobError;
 pub use job::{Done, Job, recorded};

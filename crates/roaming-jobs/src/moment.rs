@@ -27,6 +27,10 @@ impl Moment {
         self.0.timestamp_millis().cast_unsigned()
     }
 
+    pub(crate) fn utc(self) -> DateTime<Utc> {
+        self.0
+    }
+
     /// Returns the time since `earlier`, zero where that is later.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.unix_ms().saturating_sub(earlier.unix_ms()))

@@ -219,6 +219,17 @@ pub struct Progress {
     pub watermark: Option<SimTime>,
 }
 
+/// What a line of [`StoreSnapshot::networks`] is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct NetworksKey {
+    /// The home network.
+    pub home_plmn: PlmnId,
+    /// The visited network.
+    pub visited_plmn: PlmnId,
+    /// What came of the events.
+    pub outcome: Outcome,
+}
+
 /// What a line of [`Store::summary`] is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SummaryKey {

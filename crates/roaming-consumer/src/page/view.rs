@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use roaming_analytics::LaneRow;
-use roaming_events::{EventType, LATENCY_BOUNDS_US, Outcome, PlmnId, SimTime, Totals};
+use roaming_events::{EventType, Outcome, PlmnId, SimTime, Totals};
 use roaming_store::SummaryKey;
 use serde::Serialize;
 
@@ -222,20 +222,9 @@ fn networks(summary: &BTreeMap<SummaryKey, Totals>) -> Vec<NetworkView> {
             attaches_successful,
             attach_mean_ms: (attaches.events > 0)
                 .then(|| attaches.latency_us as f64 / attaches.events as f64 / 1e3),
-            attach_p95_ms: percentile_ms(&attaches, 95),
+            attach_p95_ms: attaches.latency_percentile_us(95).map(|bound| f64::from(bound) / 1e3),
         })
         .collect()
-}
-
-/// Returns the upper bound of the bucket that holds a percentile, in milliseconds.
-fn percentile_ms(totals: &Totals, percent: u64) -> Option<f64> {
-    let rank = (totals.events * percent).div_ceil(100);
-    let mut below = 0;
-    let bucket = totals.latency_buckets.iter().position(|events| {
-        below += events;
-        rank > 0 && below >= rank
-    })?;
-    LATENCY_BOUNDS_US.get(bucket).map(|bound| f64::from(*bound) / 1e3)
 }
 
 impl BalanceView {
@@ -294,22 +283,5 @@ impl BalanceView {
                 }
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_percentile_is_the_bound_of_its_bucket() {
-        let mut totals = Totals { events: 100, ..Totals::default() };
-        assert_eq!(percentile_ms(&Totals::default(), 95), None);
-        totals.latency_buckets[2] = 95;
-        totals.latency_buckets[15] = 5;
-        assert_eq!(percentile_ms(&totals, 95), Some(40.0));
-        totals.latency_buckets[2] = 94;
-        totals.latency_buckets[15] = 6;
-        assert_eq!(percentile_ms(&totals, 95), None);
     }
 }

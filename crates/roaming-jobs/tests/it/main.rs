@@ -6,5 +6,6 @@ mod archive;
 mod backup;
 mod clean_up;
 mod command_line;
+mod report;
 mod sample;
 mod schedule;

@@ -293,6 +293,15 @@ settings! {
         moves: "where they are written, and that clean-up waits for it",
         programs: JOBS,
     }
+    /// Where weekly reports are written: `file:///folder` or `s3://bucket/folder`
+    REPORTS {
+        key: "jobs.reports",
+        env: "ROAMING_REPORTS",
+        flag: "reports",
+        kind: PLACE,
+        moves: "where they are written, and that the schedule makes them",
+        programs: JOBS,
+    }
     /// Days for which the rows of a run stay in the store after its end
     KEEP_DAYS {
         key: "jobs.keep_days",

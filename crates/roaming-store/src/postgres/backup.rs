@@ -4,18 +4,20 @@
 //! a row, since a line break within a value is written as `\n`.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
-use roaming_events::RunId;
+use roaming_analytics::LaneRow;
+use roaming_events::{RunId, Totals};
 use sqlx::postgres::{PgConnection, PgCopyIn};
 use sqlx::{AssertSqlSafe, ConnectOptions};
 
 use super::errors::{failed, within};
 use super::options::PostgresOptions;
-use super::{ANSWER_LIMIT, CONNECT_LIMIT, schema};
+use super::{ANSWER_LIMIT, CONNECT_LIMIT, EndedRun, retention, schema};
 use crate::sql::run_number;
-use crate::{JobRun, StoreError, sql};
+use crate::{JobRun, NetworksKey, StoreError, sql};
 
 /// How long the server lets a transaction wait for its client: for the place that a backup goes to or comes
 /// from, which may be slow between two tables.
@@ -114,6 +116,42 @@ impl Snapshot {
         let (columns, name) = (table.columns.join(","), &table.name);
         let run = run_number(run);
         self.copy(format!("(SELECT {columns} FROM {name} WHERE run = {run})")).await
+    }
+
+    /// Returns the runs whose end a job has seen, the earliest first.
+    ///
+    /// # Errors
+    /// Fails where the server does.
+    pub async fn ended(&mut self) -> Result<Vec<EndedRun>, StoreError> {
+        retention::ended(&mut self.connection).await
+    }
+
+    /// Returns the lanes of a run, as far as anything was seen of them.
+    ///
+    /// # Errors
+    /// Fails where the server does.
+    pub async fn lanes(&mut self, run: RunId) -> Result<Vec<LaneRow>, StoreError> {
+        Ok(sql::progress(&mut self.connection, run).await?.lanes)
+    }
+
+    /// Returns a run's totals by home network, visited network and outcome.
+    ///
+    /// # Errors
+    /// Fails where the server does.
+    pub async fn networks(
+        &mut self,
+        run: RunId,
+    ) -> Result<BTreeMap<NetworksKey, Totals>, StoreError> {
+        sql::networks(&mut self.connection, run).await
+    }
+
+    /// Returns the runs of all jobs that began in a span of wall time, in milliseconds since 1970, the
+    /// earliest first.
+    ///
+    /// # Errors
+    /// Fails where the server does.
+    pub async fn job_runs(&mut self, span_ms: Range<u64>) -> Result<Vec<JobRun>, StoreError> {
+        sql::job_runs(&mut self.connection, span_ms).await
     }
 
     async fn copy(

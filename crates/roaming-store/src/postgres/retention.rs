@@ -48,24 +48,10 @@ impl Retention {
     /// # Errors
     /// Fails where the server does.
     pub async fn ended(&mut self, now_ms: u64) -> Result<Vec<EndedRun>, StoreError> {
-        const ENDED: &str = "SELECT * FROM runs WHERE ended_ms IS NOT NULL
-             ORDER BY ended_ms, load_order, run";
         for run in runs(&mut self.connection).await? {
             self.note_end(&run, now_ms).await?;
         }
-        let rows = self.connection.rows("read the runs that have ended", ENDED, &[]).await?;
-        rows.iter()
-            .map(|row| {
-                let columns = Columns { table: "runs", row };
-                Ok(EndedRun {
-                    run: run(columns.integer("run")?),
-                    name: columns.text("name")?.to_owned(),
-                    ended_ms: columns.count("ended_ms")?,
-                    archived_ms: columns.optional("archived_ms")?,
-                    cleaned_ms: columns.optional("cleaned_ms")?,
-                })
-            })
-            .collect()
+        ended(&mut self.connection).await
     }
 
     async fn note_end(&mut self, run: &RunRow, now_ms: u64) -> Result<(), StoreError> {
@@ -149,4 +135,23 @@ impl Retention {
             [run_number(run.run).into(), count(now_ms).into(), count(run.ended_ms).into()];
         Ok(!self.connection.rows(operation, statement, &parameters).await?.is_empty())
     }
+}
+
+/// Returns the runs whose end a job has seen, the earliest first.
+pub(super) async fn ended(connection: &mut PgConnection) -> Result<Vec<EndedRun>, StoreError> {
+    const ENDED: &str = "SELECT * FROM runs WHERE ended_ms IS NOT NULL
+         ORDER BY ended_ms, load_order, run";
+    let rows = connection.rows("read the runs that have ended", ENDED, &[]).await?;
+    rows.iter()
+        .map(|row| {
+            let columns = Columns { table: "runs", row };
+            Ok(EndedRun {
+                run: run(columns.integer("run")?),
+                name: columns.text("name")?.to_owned(),
+                ended_ms: columns.count("ended_ms")?,
+                archived_ms: columns.optional("archived_ms")?,
+                cleaned_ms: columns.optional("cleaned_ms")?,
+            })
+        })
+        .collect()
 }

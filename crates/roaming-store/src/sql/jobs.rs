@@ -1,5 +1,7 @@
 //! What batch jobs did.
 
+use std::ops::Range;
+
 use super::columns::{Columns, count};
 use super::{Parameter, Session};
 use crate::{JobRun, JobStanding, StoreError};
@@ -31,14 +33,30 @@ pub(crate) async fn jobs(session: &mut impl Session) -> Result<Vec<JobStanding>,
     rows.iter()
         .map(|row| {
             let columns = Columns { table: "job_runs", row };
-            let last = JobRun {
-                job: columns.text("job")?.to_owned(),
-                started_ms: columns.count("started_ms")?,
-                ended_ms: columns.count("ended_ms")?,
-                outcome: columns.parsed("outcome")?,
-                detail: columns.text("detail")?.to_owned(),
-            };
+            let last = job_run(&columns)?;
             Ok(JobStanding { last, succeeded_ms: columns.optional("succeeded_ms")? })
         })
         .collect()
+}
+
+/// Returns the runs of all jobs that began in a span of wall time, the earliest first.
+pub(crate) async fn job_runs(
+    session: &mut impl Session,
+    span_ms: Range<u64>,
+) -> Result<Vec<JobRun>, StoreError> {
+    const RUNS: &str = "SELECT * FROM job_runs WHERE started_ms >= $1 AND started_ms < $2
+         ORDER BY started_ms, job";
+    let parameters = [count(span_ms.start).into(), count(span_ms.end).into()];
+    let rows = session.rows("read what jobs did", RUNS, &parameters).await?;
+    rows.iter().map(|row| job_run(&Columns { table: "job_runs", row })).collect()
+}
+
+fn job_run(columns: &Columns<'_>) -> Result<JobRun, StoreError> {
+    Ok(JobRun {
+        job: columns.text("job")?.to_owned(),
+        started_ms: columns.count("started_ms")?,
+        ended_ms: columns.count("ended_ms")?,
+        outcome: columns.parsed("outcome")?,
+        detail: columns.text("detail")?.to_owned(),
+    })
 }

@@ -17,8 +17,8 @@ use crate::StoreError;
 pub(crate) use columns::{
     Cells, Columns, KEY_COLUMNS, LATENCY_COLUMNS, SUM_COLUMNS, SUMS, count, run, run_number, sums,
 };
-pub(crate) use jobs::{jobs, put_job};
-pub(crate) use read::{found, load_rows, progress, runs, summary, window};
+pub(crate) use jobs::{job_runs, jobs, put_job};
+pub(crate) use read::{found, load_rows, networks, progress, runs, summary, window};
 pub(crate) use write::{acquire, bind_log, bind_window, put_run, write_checkpoint};
 
 /// A connection to one of the databases, in a transaction or not.

@@ -8,7 +8,7 @@ use roaming_events::{RowKey, RunId, SimDuration, SimTime, Totals};
 
 use super::columns::{Cells, Columns, KEY_COLUMNS, LATENCY_COLUMNS, SUM_COLUMNS, run, run_number};
 use super::{Parameter, Session};
-use crate::{Found, Progress, RunRow, StoreError, StoredRow, SummaryKey};
+use crate::{Found, NetworksKey, Progress, RunRow, StoreError, StoredRow, SummaryKey};
 
 pub(crate) async fn window(session: &mut impl Session) -> Result<Option<SimDuration>, StoreError> {
     const VALUE: &str = "SELECT value FROM bindings WHERE name = 'window_ms'";
@@ -153,6 +153,28 @@ pub(crate) async fn summary(
             let key = SummaryKey {
                 visited_plmn: columns.parsed("visited_plmn")?,
                 procedure: columns.parsed("procedure")?,
+                outcome: columns.parsed("outcome")?,
+            };
+            Ok((key, columns.totals()?))
+        })
+        .collect()
+}
+
+/// Returns a run's totals by networks and outcome. Reads every row of the run.
+pub(crate) async fn networks(
+    session: &mut impl Session,
+    run: RunId,
+) -> Result<BTreeMap<NetworksKey, Totals>, StoreError> {
+    static LINES: LazyLock<String> =
+        LazyLock::new(|| sums_by(&["home_plmn", "visited_plmn", "outcome"]));
+    let parameters = [run_number(run).into()];
+    let rows = session.rows("sum up a run by networks", LINES.as_str(), &parameters).await?;
+    rows.iter()
+        .map(|row| {
+            let columns = Columns { table: "aggregates", row };
+            let key = NetworksKey {
+                home_plmn: columns.parsed("home_plmn")?,
+                visited_plmn: columns.parsed("visited_plmn")?,
                 outcome: columns.parsed("outcome")?,
             };
             Ok((key, columns.totals()?))
