@@ -281,7 +281,7 @@ settings! {
         env: "ROAMING_BACKUPS",
         flag: "backups",
         kind: PLACE,
-        moves: "where backups are written, looked for and removed",
+        moves: "where backups are written and looked for",
         programs: JOBS,
     }
     /// Where runs that have ended are archived: `file:///folder` or `s3://bucket/folder`
