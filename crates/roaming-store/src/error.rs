@@ -10,7 +10,7 @@ pub type DatabaseError = Box<dyn std::error::Error + Send + Sync + 'static>;
 #[non_exhaustive]
 pub enum StoreError {
     /// The folder that should hold the store does not exist.
-    #[error("folder {} for the store does not exist; create it, or name another with --store", folder.display())]
+    #[error("folder {} for the store does not exist; create it, name another with --store, or name a PostgreSQL database with --postgres-dsn or POSTGRES_DSN", folder.display())]
     FolderMissing {
         /// The missing folder.
         folder: PathBuf,
@@ -24,13 +24,13 @@ pub enum StoreError {
         store: String,
     },
     /// The file may not be written.
-    #[error("store {} is read-only; give the user of this process write access to it and its folder, or name another with --store", path.display())]
+    #[error("store {} is read-only; give the user of this process write access to it and its folder, name another with --store, or name a PostgreSQL database with --postgres-dsn or POSTGRES_DSN", path.display())]
     ReadOnly {
         /// The store.
         path: PathBuf,
     },
     /// The file cannot be opened.
-    #[error("store {} cannot be opened; check that it is a file in a folder that this process may write to, or name another with --store", path.display())]
+    #[error("store {} cannot be opened; check that it is a file in a folder that this process may write to, name another with --store, or name a PostgreSQL database with --postgres-dsn or POSTGRES_DSN", path.display())]
     CannotOpen {
         /// The store.
         path: PathBuf,

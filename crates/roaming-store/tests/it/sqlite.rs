@@ -69,7 +69,7 @@ async fn a_read_only_file_is_refused_and_kept() {
     check_refused(
         SqliteStore::open(&path).await,
         |error| matches!(error, StoreError::ReadOnly { .. }),
-        "write access",
+        "write access to it and its folder, name another with --store, or name a PostgreSQL database with --postgres-dsn or POSTGRES_DSN",
     );
     assert_eq!(fs::read(&path).unwrap(), before);
 }
