@@ -1,16 +1,19 @@
 //! The images and the Compose file fit the programs, and confine what runs.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::{fs, io};
 
 use anyhow::{Context, Result, ensure};
 use roaming_service::config::table::{
-    CONSUMER_LISTEN, JOBS_LISTEN, PRODUCER_GRACE_S, PRODUCER_LISTEN,
+    ALL, CONSUMER_LISTEN, JOBS_LISTEN, PRODUCER_GRACE_S, PRODUCER_LISTEN,
 };
+use roaming_service::config::{Program, Setting};
 use roaming_testbed::binaries;
 use serde_json::{Value, json};
+
+use crate::observability::files;
 
 const COMPOSE: &str = "docker/docker-compose.yml";
 const DOCKERFILE: &str = "docker/Dockerfile";
@@ -84,6 +87,7 @@ fn each_variable_of_the_compose_file_reaches_a_setting_of_its_program() -> Resul
         ("ROAMING_WINDOW_MINUTES", "60"),
         ("ROAMING_KEEP_DAYS", "7"),
         ("ROAMING_S3_ENDPOINT", "https://storage.example"),
+        ("ROAMING_S3_REGION", "eu-central-1"),
         ("ROAMING_S3_ACCESS_KEY", "key"),
         ("ROAMING_S3_SECRET_KEY", "secret"),
     ]);
@@ -104,10 +108,13 @@ fn each_variable_of_the_compose_file_reaches_a_setting_of_its_program() -> Resul
 }
 
 #[test]
-fn each_variable_of_the_compose_file_is_told_in_its_head_with_its_default() -> Result<()> {
+fn each_variable_of_the_compose_files_is_told_in_the_first_ones_head() -> Result<()> {
     let text = read(COMPOSE)?;
-    let (head, body) = text.split_once("\nname:").context("the file has no name")?;
-    for (name, default) in variables(body) {
+    let (head, _) = text.split_once("\nname:").context("the file has no name")?;
+    // What stands behind the first changes some of it, and has a head without variables.
+    let files = files("docker", ".yml")?;
+    let all = files.iter().map(fs::read_to_string).collect::<io::Result<String>>()?;
+    for (name, default) in variables(&all) {
         let told = if default.is_empty() || name.ends_with("_IMAGE") {
             name.to_owned()
         } else {
@@ -115,8 +122,25 @@ fn each_variable_of_the_compose_file_is_told_in_its_head_with_its_default() -> R
         };
         ensure!(head.contains(&told), "the head of {COMPOSE} does not tell {told}");
         let defaults: BTreeSet<_> =
-            variables(body).into_iter().filter(|(other, _)| *other == name).collect();
+            variables(&all).into_iter().filter(|(other, _)| *other == name).collect();
         ensure!(defaults.len() == 1, "{name} has several defaults: {defaults:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn each_setting_of_the_jobs_can_be_given_to_their_container() -> Result<()> {
+    let services = services()?;
+    let declared = &services["jobs"]["environment"];
+    let of_jobs = ALL.iter().filter(|setting| {
+        let section = setting.key.split('.').next();
+        setting.programs.contains(&Program::Jobs) && matches!(section, Some("jobs" | "s3"))
+    });
+    // The port is the container's own, and another outside.
+    for Setting { env, .. } in of_jobs.filter(|setting| setting.env != JOBS_LISTEN.env) {
+        let given =
+            declared[env].as_str().is_some_and(|text| text.contains(&format!("${{{env}:-")));
+        ensure!(given, "{COMPOSE} does not pass {env} on to jobs");
     }
     Ok(())
 }

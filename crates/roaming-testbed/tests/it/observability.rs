@@ -13,7 +13,7 @@ pub(crate) fn root() -> PathBuf {
 }
 
 /// Returns the files of a folder whose names end so.
-fn files(folder: &str, end: &str) -> Result<Vec<PathBuf>> {
+pub(crate) fn files(folder: &str, end: &str) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(root().join(folder)).with_context(|| format!("no {folder}"))? {
         let path = entry?.path();
