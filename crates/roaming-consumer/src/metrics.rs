@@ -150,7 +150,7 @@ impl ConsumerMetrics {
             job_last_success: gauges(
                 "roaming_job_last_success_timestamp_seconds",
                 "When a batch job last ended that did what it should: wall time, seconds since 1970, read from the store every 15 s; every replica tells the same. Absent for a job that never did.",
-                &["job"],
+                &["batch_job"],
             )?,
         };
         metrics.preset();
@@ -413,8 +413,7 @@ mod tests {
             standing("backup", JobOutcome::Failed, Some(5_999)),
             standing("report", JobOutcome::Failed, None),
         ]);
-        let expected =
-            "backup_job_success 0\nroaming_job_last_success_timestamp_seconds{job=\"backup\"} 5";
+        let expected = "backup_job_success 0\nroaming_job_last_success_timestamp_seconds{batch_job=\"backup\"} 5";
         assert_eq!(told(&registry), expected);
         metrics.jobs(&[standing("backup", JobOutcome::Done, Some(7_000))]);
         assert!(told(&registry).starts_with("backup_job_success 1\n"));

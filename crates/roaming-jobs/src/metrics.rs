@@ -27,8 +27,8 @@ impl JobMetrics {
             "Time that the last run of a batch job took, of those that this process started. Absent before the first.",
         );
         let metrics = Self {
-            runs: IntCounterVec::new(runs, &["job", "outcome"])?,
-            duration: GaugeVec::new(duration, &["job"])?,
+            runs: IntCounterVec::new(runs, &["batch_job", "outcome"])?,
+            duration: GaugeVec::new(duration, &["batch_job"])?,
         };
         for job in jobs {
             for outcome in [JobOutcome::Done, JobOutcome::Failed] {

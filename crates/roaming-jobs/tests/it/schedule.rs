@@ -91,7 +91,7 @@ async fn what_is_due_is_done_once_and_not_again_after_a_restart() {
     let bench = Bench::with_runs().await;
     let mut first = start(&bench).await;
     assert_eq!(first.next_two().await, [Job::Backup, Job::CleanUp]);
-    let counted = "roaming_job_runs_total{job=\"backup\",outcome=\"done\"} 1";
+    let counted = "roaming_job_runs_total{batch_job=\"backup\",outcome=\"done\"} 1";
     first.until("/metrics", |_, text| text.contains(counted)).await;
     first.until("/readyz", |status, _| status == 200).await;
     first.stop().await;
