@@ -115,6 +115,8 @@ impl Group {
 
     /// Tells the group how far partitions are stored: for lag tools, autoscalers and the producer's
     /// flow control. Where to go on is read from the store alone.
+    ///
+    /// [`CommitMode::Async`] does not say what came of it: the library logs a failure and nothing else.
     pub(crate) fn commit(
         &self,
         offsets: impl IntoIterator<Item = (u16, u64)>,
@@ -229,13 +231,6 @@ impl ConsumerContext for Context {
                     warn!(error = chain(&error), "assignment not given up");
                 }
             }
-        }
-    }
-
-    fn commit_callback(&self, result: KafkaResult<()>, _offsets: &TopicPartitionList) {
-        if let Err(error) = result {
-            // The next commit says more than this one would have.
-            warn!(error = chain(&error), "offsets not committed to Kafka");
         }
     }
 }

@@ -40,6 +40,9 @@ const POLL_TIMEOUT: Duration = Duration::from_millis(5);
 const BATCH_MAX: usize = 500;
 /// Time between two commits of offsets to Kafka: well below the producer's flow-control limit at speed.
 const OFFSETS_INTERVAL: Duration = Duration::from_millis(50);
+/// Time between two commits of every stored offset, changed or not. A commit that meets a rebalance fails,
+/// and a partition that is read to its end has no later one: the producer would wait for it for ever.
+const OFFSETS_REPEAT: Duration = Duration::from_secs(2);
 /// The longest that the client may take to start a partition after it was asked to.
 const START_MAX: Duration = Duration::from_secs(30);
 /// A checkpoint that takes longer makes the replica unready; it is waited for all the same.
@@ -66,6 +69,7 @@ pub(crate) struct IntakeState {
     /// Stored offsets that Kafka has not been told.
     offsets: BTreeMap<u16, u64>,
     offsets_told: Option<Instant>,
+    all_offsets_told: Option<Instant>,
     lag_measured: Option<Instant>,
     broker: BrokerCalls,
     /// What keeps the log from being read.
@@ -244,9 +248,14 @@ impl<S: Store> Intake<S> {
     }
 
     fn tell_offsets(&mut self, now: Instant, mode: CommitMode) {
-        let is_early =
-            self.state.offsets_told.is_some_and(|told| now.duration_since(told) < OFFSETS_INTERVAL);
-        if self.state.offsets.is_empty() || is_early {
+        let is_due = |told: Option<Instant>, interval| {
+            told.is_none_or(|told| now.duration_since(told) >= interval)
+        };
+        if is_due(self.state.all_offsets_told, OFFSETS_REPEAT) {
+            self.state.all_offsets_told = Some(now);
+            self.state.offsets = self.state.tasks.values().filter_map(stored_offset).collect();
+        }
+        if self.state.offsets.is_empty() || !is_due(self.state.offsets_told, OFFSETS_INTERVAL) {
             return;
         }
         self.state.offsets_told = Some(now);
@@ -445,6 +454,7 @@ impl IntakeState {
             tickets: 0,
             offsets: BTreeMap::new(),
             offsets_told: None,
+            all_offsets_told: None,
             lag_measured: None,
             broker: BrokerCalls::default(),
             blockage,
@@ -499,6 +509,13 @@ impl IntakeState {
         self.blockage.find(error);
         Ok(())
     }
+}
+
+/// Returns a partition that is being counted, and how far it is stored. Of any other the next owner may have
+/// stored more.
+fn stored_offset(task: &PartitionTask) -> Option<(u16, u64)> {
+    let is_counted = matches!(task.stage, Stage::Counting(_));
+    task.stored_offset.filter(|_| is_counted).map(|offset| (task.number, offset))
 }
 
 fn ask<S: Store>(

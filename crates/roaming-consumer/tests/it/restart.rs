@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::process::Command;
+use std::sync::Arc;
 
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use roaming_consumer::verify::{Completeness, find_run, verify};
 use roaming_events::Tally;
+use roaming_sim::Simulation;
 use roaming_store::{SqliteStore, Store};
 use tempfile::TempDir;
 
@@ -148,5 +151,54 @@ async fn a_stop_stores_everything_and_the_next_start_goes_on_from_there() {
     log.produce(&records[half..]).await;
     until_finished(&before, &simulation).await;
     assert_eq!(check_balance(&before, "stopped").await.sums().duplicates, 0);
+    consumer.stop().await.unwrap();
+}
+
+/// Loads a run that is all in the log; the group's coordinator refuses every commit of offsets.
+async fn refusing(name: &str) -> (Log, Arc<Simulation>, u64) {
+    let log = Log::start().await;
+    let simulation = simulation(name);
+    log.load(&simulation).await;
+    let records = records(&simulation);
+    log.produce(&records).await;
+    let refusal = RDKafkaRespErr::RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS;
+    log.cluster.request_errors(RDKafkaApiKey::OffsetCommit, &[refusal; 1000]);
+    (log, simulation, records.len() as u64)
+}
+
+async fn until_told(log: &Log, records: u64) {
+    until("Kafka knows all that is stored", async || {
+        log.committed().into_iter().sum::<u64>() == records
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn offsets_that_kafka_refused_at_the_end_of_the_log_are_told_again() {
+    let (log, simulation, records) = refusing("refused").await;
+    let folder = TempDir::new().unwrap();
+    let store = store(&folder.path().join("run.db")).await;
+    let consumer = Running::start(&log, store.clone()).await;
+    until_finished(&store, &simulation).await;
+    assert_eq!(log.committed(), [0; 4], "every commit was refused");
+    log.cluster.clear_request_errors(RDKafkaApiKey::OffsetCommit);
+    until_told(&log, records).await;
+    consumer.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_owner_tells_kafka_what_the_last_one_stored() {
+    let (log, simulation, records) = refusing("untold").await;
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("run.db");
+    let mut killed = Process::start(&log, &path);
+    until("the store is there", async || path.exists()).await;
+    let store = store(&path).await;
+    until_finished(&store, &simulation).await;
+    killed.kill();
+    assert_eq!(log.committed(), [0; 4], "every commit was refused");
+    log.cluster.clear_request_errors(RDKafkaApiKey::OffsetCommit);
+    let consumer = Running::start(&log, store.clone()).await;
+    until_told(&log, records).await;
     consumer.stop().await.unwrap();
 }
