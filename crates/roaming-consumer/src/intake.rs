@@ -34,8 +34,8 @@ use crate::partition_task::{
 use crate::runs::Runs;
 use crate::{Config, ConsumerError, ConsumerMetrics};
 
-/// How long a poll waits for a record: the longest that an answer lies unread.
-const POLL_TIMEOUT: Duration = Duration::from_millis(5);
+/// How long the log is left alone where it has nothing new.
+const REST: Duration = Duration::from_millis(5);
 /// The most records between two looks at answers and clocks.
 const BATCH_MAX: usize = 500;
 /// Time between two commits of offsets to Kafka: well below the producer's flow-control limit at speed.
@@ -80,32 +80,34 @@ impl<S: Store> Intake<S> {
     /// Counts until `stop`, then hands everything over.
     pub(crate) fn run(mut self, stop: &CancellationToken) -> Result<(), ConsumerError> {
         while !stop.is_cancelled() {
-            self.poll_batch()?;
+            if !self.poll_batch()? {
+                // Not in a poll, which spins for the last millisecond of its wait.
+                if let Ok(answer) = self.answers.recv_timeout(REST) {
+                    self.apply(answer)?;
+                }
+            }
             self.tick(Instant::now())?;
         }
         let all: Vec<u16> = self.state.tasks.keys().copied().collect();
         self.hand_over(&all)
     }
 
-    /// Takes what is there, at most [`BATCH_MAX`] records.
-    fn poll_batch(&mut self) -> Result<(), ConsumerError> {
+    /// Takes what is there, at most [`BATCH_MAX`] records; returns whether there was anything.
+    fn poll_batch(&mut self) -> Result<bool, ConsumerError> {
         let Self { config, group, runs, metrics, state, .. } = self;
-        let mut timeout = POLL_TIMEOUT;
-        for _ in 0..BATCH_MAX {
-            match group.client().poll(timeout) {
-                None => break,
+        for polled in 0..BATCH_MAX {
+            match group.client().poll(Duration::ZERO) {
+                None => return Ok(polled > 0),
                 Some(Ok(message)) => {
                     if state.blockage.is_there() {
                         state.blockage.clear();
                     }
                     state.take(&message, config, group, runs)?;
-                    // Only the first record is waited for.
-                    timeout = Duration::ZERO;
                 }
                 Some(Err(error)) => state.take_error(error, &config.kafka, metrics)?,
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Does all that is due.
@@ -161,10 +163,7 @@ impl<S: Store> Intake<S> {
             if partitions.iter().all(is_settled) {
                 break;
             }
-            match self
-                .answers
-                .recv_timeout(deadline.saturating_duration_since(now).min(POLL_TIMEOUT))
-            {
+            match self.answers.recv_timeout(deadline.saturating_duration_since(now).min(REST)) {
                 Ok(answer) => self.apply(answer)?,
                 Err(RecvTimeoutError::Timeout) if now < deadline => {}
                 Err(_) => {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -122,8 +123,10 @@ pub fn run(watch: &Watch, stop: &CancellationToken) -> Result<(), ClientError> {
             }
         }
         let busy = committed.busy.load(Ordering::Relaxed);
-        // Nothing is assigned, so that this waits, and serves the client's log lines meanwhile.
-        let _ = client.poll(if busy { BUSY_INTERVAL } else { IDLE_INTERVAL });
+        // Nothing is assigned: this serves the client's log lines.
+        let _ = client.poll(Duration::ZERO);
+        // Not in the poll, which spins for the last millisecond of its wait.
+        thread::sleep(if busy { BUSY_INTERVAL } else { IDLE_INTERVAL });
     }
     Ok(())
 }
