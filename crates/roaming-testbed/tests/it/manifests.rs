@@ -130,6 +130,15 @@ fn each_pod_is_confined() -> Result<()> {
 }
 
 #[test]
+fn what_keeps_data_finds_it_with_the_permissions_that_it_left() -> Result<()> {
+    for set in of_kind("StatefulSet")? {
+        let policy = &set["spec"]["template"]["spec"]["securityContext"]["fsGroupChangePolicy"];
+        ensure!(policy == "OnRootMismatch", "{}: {policy}", name(&set));
+    }
+    Ok(())
+}
+
+#[test]
 fn images_are_those_of_the_compose_file_and_of_this_release() -> Result<()> {
     let compose = fs::read_to_string(root().join("docker/docker-compose.yml"))?;
     for (name, pod) in pods()? {
