@@ -10,12 +10,12 @@ use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use roaming_analytics::LaneRow;
 use roaming_events::{RunId, Totals};
+use sqlx::AssertSqlSafe;
 use sqlx::postgres::{PgConnection, PgCopyIn};
-use sqlx::{AssertSqlSafe, ConnectOptions};
 
 use super::errors::{failed, within};
 use super::options::PostgresOptions;
-use super::{ANSWER_LIMIT, CONNECT_LIMIT, EndedRun, retention, schema};
+use super::{ANSWER_LIMIT, EndedRun, retention, schema};
 use crate::sql::run_number;
 use crate::{JobRun, NetworksKey, StoreError, sql};
 
@@ -258,10 +258,8 @@ impl TableFiller<'_> {
 
 /// Makes a connection for a batch job, whose statements may take long.
 pub(super) async fn connect(options: &PostgresOptions) -> Result<PgConnection, StoreError> {
-    let connect =
-        options.connect.clone().options([("idle_in_transaction_session_timeout", IDLE_LIMIT)]);
-    let connection = async { connect.connect().await.map_err(failed("open a connection")) };
-    within(CONNECT_LIMIT, connection).await
+    let limit = [("idle_in_transaction_session_timeout", IDLE_LIMIT)];
+    super::connect(&options.connect.clone().options(limit)).await
 }
 
 pub(super) async fn run(

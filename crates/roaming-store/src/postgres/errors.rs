@@ -89,3 +89,12 @@ pub(super) async fn within<T>(
 #[derive(Debug, thiserror::Error)]
 #[error("PostgreSQL has not answered for {0:?}")]
 pub(super) struct NoAnswer(pub(super) Duration);
+
+/// A server cannot be reached, or does not take connections.
+#[derive(Debug, thiserror::Error)]
+#[error("no connection to PostgreSQL at {host}:{port}, which the DSN names")]
+pub(super) struct Unreached {
+    pub(super) host: String,
+    pub(super) port: u16,
+    pub(super) source: DatabaseError,
+}

@@ -15,7 +15,7 @@ use std::time::Duration;
 use roaming_analytics::Checkpoint;
 use roaming_events::{RowKey, RunId, SimDuration, Totals};
 use sqlx::pool::PoolConnection;
-use sqlx::postgres::{PgConnection, PgPool, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
 use sqlx::{ConnectOptions, Connection, Postgres};
 use tokio::sync::OnceCell;
 
@@ -26,7 +26,7 @@ use crate::{
 };
 
 pub use backup::{Restoration, Snapshot, TableFiller, TableShape};
-use errors::{NoAnswer, failed, said, within};
+use errors::{NoAnswer, Unreached, failed, said, within};
 pub use options::PostgresOptions;
 pub use retention::{EndedRun, Retention};
 
@@ -111,9 +111,7 @@ impl PostgresStore {
 
     /// Makes a connection beside the pools, whose error says why it could not be made.
     async fn connect(&self) -> Result<PgConnection, StoreError> {
-        let connection =
-            async { self.options.connect.connect().await.map_err(failed("open a connection")) };
-        within(CONNECT_LIMIT, connection).await
+        connect(&self.options.connect).await
     }
 
     /// Does `work` on a connection of a pool, which has to bound the time that it takes. A connection on
@@ -142,6 +140,18 @@ impl PostgresStore {
             Err(error) => Err(failed("open a connection")(error)),
         }
     }
+}
+
+/// Makes a connection; where it cannot be made, the error says to which server.
+async fn connect(options: &PgConnectOptions) -> Result<PgConnection, StoreError> {
+    let connection = async { options.connect().await.map_err(failed("open a connection")) };
+    within(CONNECT_LIMIT, connection).await.map_err(|error| match error {
+        StoreError::Unavailable { source } => {
+            let (host, port) = (options.get_host().to_owned(), options.get_port());
+            StoreError::Unavailable { source: Box::new(Unreached { host, port, source }) }
+        }
+        error => error,
+    })
 }
 
 fn pool(connections_max: u32) -> PgPoolOptions {
