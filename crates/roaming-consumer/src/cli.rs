@@ -43,12 +43,13 @@ enum Command {
 }
 
 #[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
 struct VerifyArgs {
     /// Name of the run; the last that was loaded under it
-    #[arg(long, required_unless_present = "all")]
+    #[arg(long)]
     run: Option<String>,
     /// Every run that has ended, one line for each that balances
-    #[arg(long, conflicts_with = "run")]
+    #[arg(long)]
     all: bool,
 }
 

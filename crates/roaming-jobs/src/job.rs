@@ -80,7 +80,7 @@ pub async fn recorded(
         (Ok(()), result) => result,
         (Err(source), Ok(_)) => Err(JobError::NotRecorded { job, source }),
         (Err(unrecorded), Err(error)) => {
-            warn!(%job, error = chain(&unrecorded), "that the job failed is not in the store");
+            warn!(%job, error = chain(&unrecorded), "the store was not told of the failure");
             Err(error)
         }
     }

@@ -135,7 +135,11 @@ fn a_wrong_dsn_is_refused_without_repeating_the_password() {
 #[test]
 fn a_command_says_that_the_server_is_away() {
     let output = consumer(&["runs", "--postgres-dsn", "postgres://me@127.0.0.1:1/roaming"]);
-    check(&output, 1, &["the store is not available at the moment", "refused"]);
+    check(
+        &output,
+        1,
+        &["the store is not available at the moment", "PostgreSQL at 127.0.0.1:1", "refused"],
+    );
 }
 
 #[tokio::test]
@@ -206,7 +210,7 @@ fn a_wrong_log_filter_says_what_a_right_one_is() {
 fn wrong_arguments_have_a_status_of_their_own() {
     check(&consumer(&["--stoer", "x"]), 64, &["--store"]);
     check(&consumer(&["--store", "/no/such.db", "runs"]), 64, &["folder /no for the store"]);
-    check(&consumer(&["verify"]), 64, &["--run"]);
+    check(&consumer(&["verify"]), 64, &["--run", "--all"]);
     check(&consumer(&["--window-minutes", "7"]), 64, &["divide a day"]);
     check(&consumer(&["--help"]), 0, &[]);
 }
