@@ -229,11 +229,10 @@ impl Outbox {
         wait: Duration,
         deliveries: &mut Vec<Delivery>,
     ) -> Result<(), Undelivered> {
-        self.client.poll(Duration::ZERO);
-        if self.client.context().lock().is_empty() && !wait.is_zero() {
+        if !self.take_reports() && !wait.is_zero() {
             // The client's own wait spins for its last millisecond: half of a processor at two of them.
             thread::sleep(wait);
-            self.client.poll(Duration::ZERO);
+            self.take_reports();
         }
         let mut reports = self.client.context().lock();
         let start = deliveries.len();
@@ -251,6 +250,19 @@ impl Outbox {
             }
         }
         failure.map_or(Ok(()), |source| Err(self.undelivered(source)))
+    }
+
+    /// Has the client hand over what reports it has, and returns whether there were any.
+    fn take_reports(&self) -> bool {
+        let mut count = 0;
+        loop {
+            // One batch of a partition at a time.
+            self.client.poll(Duration::ZERO);
+            let before = std::mem::replace(&mut count, self.client.context().lock().count());
+            if count == before {
+                return count > 0;
+            }
+        }
     }
 
     /// Finds out why a record was not delivered: the reports of most say only that the client is lost.
@@ -302,8 +314,8 @@ struct Collected {
 }
 
 impl Collected {
-    fn is_empty(&self) -> bool {
-        self.delivered.is_empty() && self.failure.is_none()
+    fn count(&self) -> usize {
+        self.delivered.len() + usize::from(self.failure.is_some())
     }
 }
 
