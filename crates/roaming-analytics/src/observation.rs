@@ -39,6 +39,26 @@ pub enum Observation {
     Full,
 }
 
+impl Observation {
+    /// Returns its name, in logs; of a rejected record, that of the reason.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Counted => "counted",
+            Self::Corrected => "corrected",
+            Self::Filled => "filled",
+            Self::Jumped => "jumped",
+            Self::Duplicate => "duplicate",
+            Self::Marker { moved: true } => "marker",
+            Self::Marker { moved: false } => "marker_ignored",
+            Self::End => "end",
+            Self::Rejected(reason) => reason.as_str(),
+            Self::Reread => "reread",
+            Self::UnknownRun(_) => "unknown_run",
+            Self::Full => "full",
+        }
+    }
+}
+
 /// Why a record is not counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum RejectReason {

@@ -15,12 +15,12 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::blockage::Blockage;
-use crate::checkpoint::{Desk, JobError};
-use crate::group::Group;
-use crate::intake::{Intake, IntakeState};
+use crate::desk::JobError;
+use crate::group::KafkaGroup;
+use crate::intake::{Intake, IntakeParts};
 use crate::observer::Observer;
 use crate::runs::Runs;
+use crate::service_desk::ServiceDesk;
 use crate::{Config, ConsumerError, ConsumerMetrics, jobs, page};
 
 /// Pauses between attempts to reach the broker and the store.
@@ -169,21 +169,23 @@ impl<S: Store> App<S> {
         });
 
         let (sender, answers) = mpsc::channel();
-        let desk =
-            Desk::open(&config.kafka, store, Arc::clone(&runs), config.owner.clone(), sender)?;
-        let group = Group::join(&config.kafka)?;
-        let blockage = Blockage::new(config.kafka.clone(), health.clone());
-        let intake = Intake {
+        let desk = ServiceDesk::open(
+            &config.kafka,
+            store,
+            Arc::clone(&runs),
+            config.owner.clone(),
+            sender,
+        )?;
+        let intake = Intake::new(IntakeParts {
+            group: KafkaGroup::join(&config.kafka)?,
             config,
-            group,
             desk,
             answers,
-            runs: Arc::clone(&runs),
+            runs: runs.known().clone(),
             metrics: metrics.clone(),
             health: health.clone(),
             owned,
-            state: IntakeState::new(blockage),
-        };
+        });
         let intake_stop = stop.clone();
         let intake_health = health.clone();
         tasks

@@ -12,7 +12,7 @@ use roaming_service::telemetry::chain;
 use roaming_service::topics;
 use tracing::{info, warn};
 
-use crate::checkpoint::{Ends, Ticket};
+use crate::desk::{Ends, Ticket};
 
 /// Time between two looks, and how long nothing must have been told after a good one: long enough for a
 /// partition that is started again to tell what is wrong with it.
@@ -53,7 +53,7 @@ impl Blockage {
     }
 
     /// Takes an error that came while the log was read. What only a person can mend is told.
-    pub(crate) fn find(&mut self, error: KafkaError) {
+    pub(crate) fn find(&mut self, error: KafkaError, now: Instant) {
         use RDKafkaErrorCode as Code;
         let code = error.rdkafka_error_code();
         let error = match code {
@@ -72,7 +72,7 @@ impl Blockage {
             self.is_outside_group = true;
             self.health.hold(HEALTH_GROUP, chain(&error));
         } else {
-            self.look = Some(Look::Wanted(Instant::now()));
+            self.look = Some(Look::Wanted(now));
             self.health.hold(HEALTH_LOG, chain(&error));
         }
     }
@@ -112,14 +112,13 @@ impl Blockage {
     }
 
     /// Takes what a look found. It says nothing where something was told since it began.
-    pub(crate) fn end_look(&mut self, ticket: Ticket, result: KafkaResult<Ends>) {
+    pub(crate) fn end_look(&mut self, ticket: Ticket, result: KafkaResult<Ends>, now: Instant) {
         if self.look != Some(Look::Underway(ticket)) {
             return;
         }
-        let now = Instant::now();
         self.look = Some(if result.is_ok() { Look::Clear(now) } else { Look::Wanted(now) });
         if let Err(error) = result {
-            self.find(error);
+            self.find(error, now);
         }
     }
 }

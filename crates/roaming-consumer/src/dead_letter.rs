@@ -11,7 +11,7 @@ use roaming_service::kafka::{ClientError, KafkaSettings, LogContext};
 use roaming_service::topics;
 use serde::Serialize;
 
-use crate::partition_task::Arrival;
+use crate::group::Arrival;
 
 /// How much of a key, a payload and a decoder's words a letter repeats, in octets. No event has as much; of
 /// what has more, the whole stands where the letter comes from. It bounds what letters take in memory, and
@@ -22,9 +22,11 @@ const DETAIL_OCTETS_MAX: usize = 1024;
 
 /// A record that was not counted.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct DeadLetter {
-    pub(crate) partition: u16,
-    pub(crate) offset: u64,
+pub struct DeadLetter {
+    /// The partition where it stands.
+    pub partition: u16,
+    /// Its offset there.
+    pub offset: u64,
     pub(crate) reason: RejectReason,
     /// Where the decoder stopped, for people; empty where it did not.
     detail: String,
@@ -156,7 +158,13 @@ mod tests {
 
     #[test]
     fn a_letter_says_where_it_comes_from_and_keeps_every_octet() {
-        let arrival = Arrival { offset: 17, log_time_ms: None, key: &[0, 0xff], payload: b"no" };
+        let arrival = Arrival {
+            partition: 3,
+            offset: 17,
+            log_time_ms: None,
+            key: &[0, 0xff],
+            payload: b"no",
+        };
         let detail = "expected value at line 1 column 1".to_owned();
         let letter = DeadLetter::new(3, &arrival, RejectReason::UnreadablePayload, detail);
         assert_eq!(letter.origin(), "roaming.events/3/17");
@@ -169,7 +177,13 @@ mod tests {
     #[test]
     fn the_largest_letter_is_far_below_what_a_topic_takes() {
         let whole = vec![0xff; 1_000_000];
-        let arrival = Arrival { offset: u64::MAX, log_time_ms: None, key: &whole, payload: &whole };
+        let arrival = Arrival {
+            partition: 3,
+            offset: u64::MAX,
+            log_time_ms: None,
+            key: &whole,
+            payload: &whole,
+        };
         // Each of these takes six octets in JSON.
         let detail = "\u{1}".repeat(1_000_000);
         let letter = DeadLetter::new(u16::MAX, &arrival, RejectReason::UnreadablePayload, detail);

@@ -9,6 +9,7 @@ use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::message::Message;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::RDKafkaRespErr;
 use roaming_service::kafka::{CONSUMER_GROUP, KafkaSettings, log_library_error, log_library_line};
@@ -17,24 +18,80 @@ use roaming_service::topics;
 use tracing::{debug, error, warn};
 
 use crate::ConsumerError;
+use crate::last_record::log_time_ms;
 
 /// The longest that the client library takes to move a position; it answers from its own thread.
 const SEEK_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The longest that [`Group::rouse`] waits for an answer of which it needs nothing.
+/// The longest that [`KafkaGroup::rouse`] waits for an answer of which it needs nothing.
 const ROUSE_TIMEOUT: Duration = Duration::from_millis(20);
 
 /// What changed about the assignment.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Change {
+pub enum Change {
     /// Partitions are ours now. They are paused.
     Assigned(Vec<u16>),
     /// Partitions are to be given up; the group waits for [`Group::give_up`].
     Revoked(Vec<u16>),
 }
 
-/// A member of the group, subscribed to `roaming.events`.
-pub(crate) struct Group {
+/// A member of the consumer group, as the intake uses it. The members of a group share the partitions of
+/// `roaming.events` cooperatively: those that do not move are read on while others do.
+pub trait Group {
+    /// Calls `take` with the next record, or with what keeps it from being read, where one is there.
+    fn poll<R>(&self, take: impl FnOnce(Result<Arrival<'_>, KafkaError>) -> R) -> Option<R>;
+
+    /// Returns what changed since the last call.
+    fn changes(&self) -> Vec<Change>;
+
+    /// Lets a paused partition go on from `offset`.
+    ///
+    /// Returns `false` where the client is not ready for that yet: call again.
+    ///
+    /// # Errors
+    /// Fails where the client refuses what must work; so do the other methods.
+    fn resume(&self, partition: u16, offset: u64) -> Result<bool, ConsumerError>;
+
+    /// Makes the client fetch resumed partitions at once.
+    fn rouse(&self, partitions: &[u16]);
+
+    /// Stops reading a partition. What was read ahead is dropped and comes again after a resume.
+    fn pause(&self, partition: u16) -> Result<(), ConsumerError>;
+
+    /// Tells the group how far partitions are stored: for lag tools, autoscalers and the producer's
+    /// flow control. Where to go on is read from the store alone.
+    ///
+    /// [`CommitMode::Async`] does not say what came of it: the library logs a failure and nothing else.
+    fn commit(
+        &self,
+        offsets: impl IntoIterator<Item = (u16, u64)>,
+        mode: CommitMode,
+    ) -> KafkaResult<()>;
+
+    /// Whether the group has given our partitions away already: nothing can be committed to it then.
+    fn has_lost_assignment(&self) -> bool;
+
+    /// Gives revoked partitions up; called once for each [`Change::Revoked`], with its partitions.
+    fn give_up(&self, partitions: &[u16]) -> Result<(), ConsumerError>;
+}
+
+/// A record as it came.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrival<'a> {
+    /// Its partition of `roaming.events`.
+    pub partition: u16,
+    /// Its offset there.
+    pub offset: u64,
+    /// The time that the log gives it, where it gives one.
+    pub log_time_ms: Option<u64>,
+    /// Its message key.
+    pub key: &'a [u8],
+    /// Its payload.
+    pub payload: &'a [u8],
+}
+
+/// A member of the group on Kafka, subscribed to `roaming.events`.
+pub(crate) struct KafkaGroup {
     consumer: BaseConsumer<Context>,
 }
 
@@ -47,7 +104,7 @@ struct Context {
     is_leaving: AtomicBool,
 }
 
-impl Group {
+impl KafkaGroup {
     pub(crate) fn join(settings: &KafkaSettings) -> Result<Self, ConsumerError> {
         let failed = |source| settings.explain("join the consumer group", source);
         let consumer: BaseConsumer<Context> = settings
@@ -57,14 +114,24 @@ impl Group {
         consumer.subscribe(&[topics::EVENTS]).map_err(failed)?;
         Ok(Self { consumer })
     }
+}
 
-    /// The client, to poll.
-    pub(crate) fn client(&self) -> &BaseConsumer<impl ConsumerContext> {
-        &self.consumer
+impl Group for KafkaGroup {
+    fn poll<R>(&self, take: impl FnOnce(Result<Arrival<'_>, KafkaError>) -> R) -> Option<R> {
+        let polled = self.consumer.poll(Duration::ZERO)?;
+        Some(match &polled {
+            Ok(message) => take(Ok(Arrival {
+                partition: message.partition().unsigned_abs() as u16,
+                offset: message.offset().unsigned_abs(),
+                log_time_ms: log_time_ms(message),
+                key: message.key().unwrap_or_default(),
+                payload: message.payload().unwrap_or_default(),
+            })),
+            Err(error) => take(Err(error.clone())),
+        })
     }
 
-    /// Returns what changed since the last call.
-    pub(crate) fn changes(&self) -> Vec<Change> {
+    fn changes(&self) -> Vec<Change> {
         let context = self.consumer.context();
         if context.has_changes.swap(false, Ordering::Acquire) {
             mem::take(&mut *context.lock())
@@ -73,10 +140,7 @@ impl Group {
         }
     }
 
-    /// Lets a paused partition go on from `offset`.
-    ///
-    /// Returns `false` where the client is not ready for that yet: call again.
-    pub(crate) fn resume(&self, partition: u16, offset: u64) -> Result<bool, ConsumerError> {
+    fn resume(&self, partition: u16, offset: u64) -> Result<bool, ConsumerError> {
         let place = Offset::Offset(offset.cast_signed());
         match self.consumer.seek(topics::EVENTS, i32::from(partition), place, SEEK_TIMEOUT) {
             Ok(()) => {}
@@ -93,11 +157,9 @@ impl Group {
         Ok(true)
     }
 
-    /// Makes the client fetch resumed partitions at once.
-    ///
     /// A broker's thread of the library that has nothing to fetch sleeps for up to a second and is not
     /// woken by a resume, but by a question to that broker, whatever the answer.
-    pub(crate) fn rouse(&self, partitions: &[u16]) {
+    fn rouse(&self, partitions: &[u16]) {
         let mut leaders = list(partitions);
         let asked = leaders
             .set_all_offsets(Offset::End)
@@ -107,17 +169,12 @@ impl Group {
         }
     }
 
-    /// Stops reading a partition. What was read ahead is dropped and comes again after a resume.
-    pub(crate) fn pause(&self, partition: u16) -> Result<(), ConsumerError> {
+    fn pause(&self, partition: u16) -> Result<(), ConsumerError> {
         let failed = |source| ConsumerError::Operation { operation: "pause a partition", source };
         self.consumer.pause(&list(&[partition])).map_err(failed)
     }
 
-    /// Tells the group how far partitions are stored: for lag tools, autoscalers and the producer's
-    /// flow control. Where to go on is read from the store alone.
-    ///
-    /// [`CommitMode::Async`] does not say what came of it: the library logs a failure and nothing else.
-    pub(crate) fn commit(
+    fn commit(
         &self,
         offsets: impl IntoIterator<Item = (u16, u64)>,
         mode: CommitMode,
@@ -130,19 +187,17 @@ impl Group {
         if list.count() == 0 { Ok(()) } else { self.consumer.commit(&list, mode) }
     }
 
-    /// Whether the group has given our partitions away already: nothing can be committed to it then.
-    pub(crate) fn has_lost_assignment(&self) -> bool {
+    fn has_lost_assignment(&self) -> bool {
         self.consumer.assignment_lost()
     }
 
-    /// Gives revoked partitions up; called once for each [`Change::Revoked`], with its partitions.
-    pub(crate) fn give_up(&self, partitions: &[u16]) -> Result<(), ConsumerError> {
+    fn give_up(&self, partitions: &[u16]) -> Result<(), ConsumerError> {
         let failed = |source| ConsumerError::Operation { operation: "give partitions up", source };
         self.consumer.incremental_unassign(&list(partitions)).map_err(failed)
     }
 }
 
-impl Drop for Group {
+impl Drop for KafkaGroup {
     /// Leaves the group. What was not stored is read again by the next owner.
     fn drop(&mut self) {
         // Dropping the client asks once more to give everything up and waits for the answer, which from

@@ -2,7 +2,7 @@
 //!
 //! The path of one event: the group's client hands it over in [`group`]; [`intake`] decodes it and gives
 //! it to its partition's state machine, in one thread that never waits for the store; when a flush is
-//! due, [`checkpoint`] writes the dead letters, then what changed and the next offset in one transaction
+//! due, [`service_desk`] writes the dead letters, then what changed and the next offset in one transaction
 //! of the store; then, and only then, metrics count it and the offset is committed to Kafka, for lag tools
 //! and for the producer's flow control. [`observer`] compares a run whose lanes are all finished with its
 //! ledger; [`page`] shows it.
@@ -12,13 +12,13 @@
 
 mod app;
 mod blockage;
-mod checkpoint;
 pub mod cli;
 mod config;
 mod dead_letter;
+pub mod desk;
 mod error;
-mod group;
-mod intake;
+pub mod group;
+pub mod intake;
 mod jobs;
 mod last_record;
 mod metrics;
@@ -26,9 +26,12 @@ mod observer;
 mod page;
 mod partition_task;
 mod runs;
+mod service_desk;
 pub mod verify;
 
 pub use app::{App, Bound};
 pub use config::{Config, ConfigError};
+pub use dead_letter::DeadLetter;
 pub use error::ConsumerError;
 pub use metrics::ConsumerMetrics;
+pub use runs::{KnownRun, KnownRuns};

@@ -160,7 +160,7 @@ impl<S: Store> Observer<S> {
         let before = self.last_sights();
         let events_per_s: u64 = before.iter().filter_map(|sight| sight.throughput.back()).sum();
         let mut sights = Vec::new();
-        let runs = self.runs.newest().into_iter().filter(|run| !run.is_deleted());
+        let runs = self.runs.known().newest().into_iter().filter(|run| !run.is_deleted());
         for run in runs.take(RUNS_MAX) {
             let before = before.iter().find(|sight| sight.run.row.run == run.row.run);
             let mut sight = before.map_or_else(|| Sight::new(Arc::clone(&run)), |s| (**s).clone());

@@ -4,14 +4,16 @@ use std::mem;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use roaming_analytics::{Checkpoint, Observation, Partition};
-use roaming_events::{Event, Record, RowKey, RunId};
+use roaming_analytics::{Observation, Partition};
+use roaming_events::{Event, Record, RunId};
 use roaming_service::backoff::Backoff;
 use roaming_service::telemetry::chain;
 use roaming_store::Epoch;
+use tracing::trace;
 
-use crate::checkpoint::{JobError, Ticket};
 use crate::dead_letter::DeadLetter;
+use crate::desk::{JobError, Request, Ticket};
+use crate::group::Arrival;
 use crate::metrics::Delta;
 use crate::runs::KnownRun;
 
@@ -27,6 +29,8 @@ pub(crate) struct PartitionTask {
     pub(crate) number: u16,
     pub(crate) ticket: Ticket,
     pub(crate) stage: Stage,
+    /// Whether it is to be handed over: no more of it is counted, and what was is stored at once.
+    pub(crate) is_leaving: bool,
     pub(crate) backoff: Backoff,
     /// A checkpoint of which nobody knows whether it counts: the store says so when it is acquired.
     pub(crate) in_doubt: Option<InFlight>,
@@ -36,7 +40,6 @@ pub(crate) struct PartitionTask {
     pub(crate) stored_offset: Option<u64>,
     /// Whether a question for the partition's ends is on its way.
     pub(crate) is_measuring: bool,
-    pub(crate) offset_check: OffsetCheck,
 }
 
 /// Why a partition waits, as `/readyz` says it.
@@ -49,16 +52,6 @@ impl From<&JobError> for Trouble {
     fn from(error: &JobError) -> Self {
         Self { part: error.part(), reason: chain(error) }
     }
-}
-
-/// Whether it is to be checked that the log still holds what is to be read next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum OffsetCheck {
-    None,
-    /// The log refused an offset of some partition.
-    Wanted,
-    /// The partition's ends were asked for since.
-    Asked,
 }
 
 /// Where a partition stands.
@@ -122,12 +115,6 @@ pub(crate) struct InFlight {
     pub(crate) since: Instant,
 }
 
-/// What to ask the store for next.
-pub(crate) enum Flush {
-    Load(Vec<(RunId, RowKey)>),
-    Write(Checkpoint, Vec<DeadLetter>),
-}
-
 /// What the intake has to do after a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum After {
@@ -136,27 +123,18 @@ pub(crate) enum After {
     Pause(Hold),
 }
 
-/// A record as it came.
-pub(crate) struct Arrival<'a> {
-    pub(crate) offset: u64,
-    /// The time that the log gives it, where it gives one.
-    pub(crate) log_time_ms: Option<u64>,
-    pub(crate) key: &'a [u8],
-    pub(crate) payload: &'a [u8],
-}
-
 impl PartitionTask {
     pub(crate) fn new(number: u16, ticket: Ticket) -> Self {
         Self {
             number,
             ticket,
             stage: Stage::Acquiring,
+            is_leaving: false,
             backoff: Backoff::new(PAUSE_FIRST, PAUSE_LONGEST),
             in_doubt: None,
             trouble: None,
             stored_offset: None,
             is_measuring: false,
-            offset_check: OffsetCheck::None,
         }
     }
 
@@ -165,6 +143,16 @@ impl PartitionTask {
             Stage::Counting(counting) => Some(counting),
             Stage::Acquiring | Stage::Resting(_) => None,
         }
+    }
+
+    /// Throws the state away, to be acquired again at a time.
+    pub(crate) fn rest_until(&mut self, time: Instant) {
+        if let Some(counting) = self.counting()
+            && let Some(Flight::Writing(in_flight)) = counting.flight.take()
+        {
+            self.in_doubt = Some(*in_flight);
+        }
+        self.stage = Stage::Resting(time);
     }
 
     /// Whether everything observed is stored, or there is nothing to store.
@@ -251,6 +239,8 @@ impl Counting {
         };
         let observation =
             self.machine.observe(arrival.offset, record, arrival.key, arrival.payload);
+        let Arrival { partition, offset, .. } = *arrival;
+        trace!(partition, offset, observation = observation.as_str(), "record");
         match observation {
             Observation::UnknownRun(_) | Observation::Full | Observation::Reread => {}
             _ => self.count(arrival, observation, event.as_ref(), detail),
@@ -286,11 +276,11 @@ impl Counting {
     }
 
     /// Takes what is to be asked of the store: rows first, where the state machine misses some.
-    pub(crate) fn flush(&mut self, now: Instant) -> Option<Flush> {
-        let missing = self.machine.missing_rows();
-        if !missing.is_empty() {
+    pub(crate) fn flush(&mut self, now: Instant) -> Option<Request> {
+        let keys = self.machine.missing_rows();
+        if !keys.is_empty() {
             self.flight = Some(Flight::Loading);
-            return Some(Flush::Load(missing));
+            return Some(Request::Load { partition: self.machine.partition(), keys });
         }
         let mut checkpoint = self.machine.checkpoint()?;
         checkpoint.last_record_ms = self.last_record_ms;
@@ -302,6 +292,10 @@ impl Counting {
         self.flight = Some(Flight::Writing(Box::new(in_flight)));
         self.last_flush = now;
         self.has_loaded = false;
-        Some(Flush::Write(checkpoint, mem::take(&mut self.letters)))
+        Some(Request::Write {
+            epoch: self.epoch,
+            checkpoint: Box::new(checkpoint),
+            letters: mem::take(&mut self.letters),
+        })
     }
 }

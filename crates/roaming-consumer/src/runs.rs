@@ -15,15 +15,21 @@ use tracing::{info, warn};
 
 use crate::ConsumerMetrics;
 
-/// Every known run; shared by all tasks.
+/// Learns runs, from the control topic and from the store.
 pub(crate) struct Runs<S> {
     store: Arc<S>,
     settings: KafkaSettings,
     metrics: ConsumerMetrics,
-    known: RwLock<Known>,
+    known: KnownRuns,
 }
 
-#[derive(Default)]
+/// Every run that the store knows; clones share them.
+#[derive(Clone, Debug, Default)]
+pub struct KnownRuns {
+    known: Arc<RwLock<Known>>,
+}
+
+#[derive(Debug, Default)]
 struct Known {
     runs: BTreeMap<RunId, Arc<KnownRun>>,
     /// Raised by each run that is new.
@@ -32,10 +38,36 @@ struct Known {
 
 /// A run that the store knows.
 #[derive(Clone, Debug)]
-pub(crate) struct KnownRun {
+pub struct KnownRun {
     pub(crate) row: RunRow,
     /// Later runs have higher numbers.
     pub(crate) order: u64,
+}
+
+impl KnownRuns {
+    /// Takes a run that the store knows, or another state of it.
+    pub fn insert(&self, row: RunRow) {
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        let order = match known.runs.get(&row.run) {
+            Some(run) => run.order,
+            None => known.order + 1,
+        };
+        known.order = known.order.max(order);
+        known.runs.insert(row.run, Arc::new(KnownRun { row, order }));
+    }
+
+    /// Returns a run, if it is known.
+    pub(crate) fn get(&self, run: RunId) -> Option<Arc<KnownRun>> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner).runs.get(&run).cloned()
+    }
+
+    /// Returns every known run, the newest first.
+    pub(crate) fn newest(&self) -> Vec<Arc<KnownRun>> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let mut runs: Vec<_> = known.runs.values().cloned().collect();
+        runs.sort_by_key(|run| std::cmp::Reverse(run.order));
+        runs
+    }
 }
 
 impl KnownRun {
@@ -66,20 +98,12 @@ pub(crate) enum LearnError {
 
 impl<S: Store> Runs<S> {
     pub(crate) fn new(store: Arc<S>, settings: KafkaSettings, metrics: ConsumerMetrics) -> Self {
-        Self { store, settings, metrics, known: RwLock::default() }
+        Self { store, settings, metrics, known: KnownRuns::default() }
     }
 
-    /// Returns a run, if it is known.
-    pub(crate) fn get(&self, run: RunId) -> Option<Arc<KnownRun>> {
-        self.known.read().unwrap_or_else(PoisonError::into_inner).runs.get(&run).cloned()
-    }
-
-    /// Returns every known run, the newest first.
-    pub(crate) fn newest(&self) -> Vec<Arc<KnownRun>> {
-        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        let mut runs: Vec<_> = known.runs.values().cloned().collect();
-        runs.sort_by_key(|run| std::cmp::Reverse(run.order));
-        runs
+    /// Returns the runs that are known.
+    pub(crate) fn known(&self) -> &KnownRuns {
+        &self.known
     }
 
     /// Returns the identity of the log, where it has one.
@@ -90,7 +114,7 @@ impl<S: Store> Runs<S> {
     /// Learns what the store remembers: runs whose control record may be gone.
     pub(crate) async fn recall(&self) -> Result<(), StoreError> {
         for row in self.store.runs().await? {
-            self.insert(row);
+            self.known.insert(row);
         }
         Ok(())
     }
@@ -131,23 +155,13 @@ impl<S: Store> Runs<S> {
             }
         };
         let row = run_row(&record);
-        if self.get(row.run).is_some_and(|known| known.row.state == row.state) {
+        if self.known.get(row.run).is_some_and(|known| known.row.state == row.state) {
             return Ok(());
         }
         self.store.put_run(&row).await?;
         info!(name, run = %row.run, state = row.state, "run known");
-        self.insert(row);
+        self.known.insert(row);
         Ok(())
-    }
-
-    fn insert(&self, row: RunRow) {
-        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        let order = match known.runs.get(&row.run) {
-            Some(run) => run.order,
-            None => known.order + 1,
-        };
-        known.order = known.order.max(order);
-        known.runs.insert(row.run, Arc::new(KnownRun { row, order }));
     }
 }
 

@@ -11,8 +11,7 @@ pub struct Faults {
     pub consumer_crash: u32,
     /// A partition moves to another consumer; the earlier one goes on for a while without knowing.
     pub consumer_rebalance: u32,
-    /// A consumer starts reading where the group's noted offset says, behind what is stored. An occasion is
-    /// an acquisition.
+    /// A client reads some of a partition once more.
     pub rewind: u32,
     /// A lane's owner ends; what it has in flight may still arrive.
     pub producer_crash: u32,
@@ -31,6 +30,10 @@ pub struct Faults {
     pub damage: u32,
     /// Retention drops what every consumer has stored.
     pub truncation: u32,
+    /// A broker does not answer a consumer. An occasion is a question.
+    pub broker_cut_off: u32,
+    /// The group does not take an offset, as where it meets a rebalance. An occasion is an offset.
+    pub offset_commit_lost: u32,
     /// What the store does.
     pub store: StoreFaults,
     /// A run is paused, or a paused one goes on.
@@ -46,7 +49,7 @@ impl Faults {
         Self {
             consumer_crash: knob(60),
             consumer_rebalance: knob(60),
-            rewind: knob(500),
+            rewind: knob(100),
             producer_crash: knob(60),
             producer_rebalance: knob(60),
             acknowledgement_lost: knob(30),
@@ -55,6 +58,8 @@ impl Faults {
             stranger: knob(200),
             damage: knob(40),
             truncation: knob(50),
+            broker_cut_off: knob(200),
+            offset_commit_lost: knob(500),
             store: StoreFaults {
                 unavailable: knob(300),
                 unknown_after_commit: knob(150),

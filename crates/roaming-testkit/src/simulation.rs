@@ -7,12 +7,15 @@
 //! time (which only markers can bring about), and at last everything must balance to the unit.
 
 mod consumers;
+mod desk;
+mod group;
 mod oracle;
 mod producers;
 mod report;
 mod stranger;
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use roaming_analytics::PartitionConfig;
 use roaming_analytics::invariant::{self, Subject};
@@ -34,6 +37,9 @@ use report::{Outcome, Trace};
 /// The most ticks that the healthy system may take to catch up with what was sent.
 const LIVENESS_TICKS_MAX: u64 = 20_000;
 
+/// Length of a tick for the programs under test.
+const TICK: Duration = Duration::from_millis(20);
+
 /// How far simulated time goes before it stands still, after the faults.
 const HEALTHY_TIME: SimDuration = SimDuration::from_secs(1);
 
@@ -48,6 +54,10 @@ pub struct Options {
     pub lanes_partitions: u16,
     /// Length of the safety phase.
     pub ticks: u64,
+    /// Time between two checkpoints of a partition.
+    pub flush_interval: Duration,
+    /// The most events of a partition that are counted but not yet stored.
+    pub unstored_events_max: u64,
 }
 
 impl Options {
@@ -64,6 +74,8 @@ impl Options {
             },
             lanes_partitions: stream.between(1, 4) as u16,
             ticks: stream.between(50, 300),
+            flush_interval: Duration::from_millis(stream.between(10, 300)),
+            unstored_events_max: stream.between(5, 200),
         }
     }
 }
@@ -106,6 +118,8 @@ struct World<'a, S> {
     options: Options,
     faults: Faults,
     tick: u64,
+    /// The time of the first tick.
+    begin: Instant,
     /// What is emitted before this time may be sent, of runs that are not paused.
     until: SimTime,
     /// Where paused runs stand.
@@ -131,11 +145,14 @@ impl<'a, S: Scenario> Simulation<'a, S> {
     fn new(seed: Seed, scenario: &'a S, options: &Options) -> Self {
         let partitions = scenario.runs().iter().map(|view| view.partitions).max().unwrap_or(1);
         let start = scenario.runs().iter().map(|view| view.start).min().unwrap_or_default();
+        #[expect(clippy::disallowed_methods, reason = "an instant has no other beginning; only differences count")]
+        let begin = Instant::now();
         let mut world = World {
             scenario,
             options: *options,
             faults: options.faults,
             tick: 0,
+            begin,
             until: start,
             paused: BTreeMap::new(),
             log: Log::new("simulated", partitions),
@@ -177,7 +194,7 @@ impl<'a, S: Scenario> Simulation<'a, S> {
             &self.world.store,
             &mut self.world.report,
         )?;
-        self.world.oracle.check_dead_letters(&self.consumers.dead_letters)
+        self.world.oracle.check_dead_letters(&self.consumers.topics.dead_letters)
     }
 
     /// The safety phase: faults, and simulated time that goes from the start to anywhere, also beyond the
@@ -222,6 +239,11 @@ impl<'a, S: Scenario> Simulation<'a, S> {
 }
 
 impl<S> World<'_, S> {
+    /// Returns the time of the tick.
+    fn now(&self) -> Instant {
+        self.begin + TICK.saturating_mul(self.tick as u32)
+    }
+
     /// Returns the time before which a run's events may be sent.
     fn until_of(&self, run: RunId) -> SimTime {
         self.paused.get(&run).copied().unwrap_or(self.until)

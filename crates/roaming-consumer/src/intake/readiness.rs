@@ -7,12 +7,14 @@ use std::time::{Duration, Instant};
 
 use rdkafka::error::KafkaResult;
 use roaming_service::telemetry::chain;
-use roaming_store::Store;
 
 use crate::ConsumerError;
-use crate::checkpoint::{Ends, HEALTH_BROKER, HEALTH_DEAD_LETTERS, HEALTH_STORE, JobError};
-use crate::intake::{Intake, check_offset};
-use crate::partition_task::{Hold, OffsetCheck, PartitionTask, Stage, Trouble};
+use crate::desk::{
+    Desk, Ends, HEALTH_BROKER, HEALTH_DEAD_LETTERS, HEALTH_STORE, JobError, Request,
+};
+use crate::group::Group;
+use crate::intake::Intake;
+use crate::partition_task::{Hold, PartitionTask, Stage, Trouble};
 
 /// Time between two measurements of the lag, and between two calls to the broker.
 const LAG_INTERVAL: Duration = Duration::from_secs(1);
@@ -25,32 +27,25 @@ pub(super) struct BrokerCalls {
     absence: Option<String>,
 }
 
-impl<S: Store> Intake<S> {
+impl<G: Group, D: Desk> Intake<G, D> {
     pub(super) fn measure_lag(&mut self, now: Instant) {
         let is_due =
             self.state.lag_measured.is_none_or(|last| now.duration_since(last) >= LAG_INTERVAL);
-        if is_due {
-            self.state.lag_measured = Some(now);
-            self.call_broker();
+        if !is_due {
+            return;
         }
+        self.state.lag_measured = Some(now);
+        self.call_broker();
         for task in self.state.tasks.values_mut() {
-            let is_wanted = is_due || task.offset_check == OffsetCheck::Wanted;
-            if is_wanted && task.counting().is_some() && !task.is_measuring {
+            if task.counting().is_some() && !task.is_measuring {
                 task.is_measuring = true;
-                if task.offset_check == OffsetCheck::Wanted {
-                    task.offset_check = OffsetCheck::Asked;
-                }
-                self.desk.measure(task.ticket, task.number);
+                self.desk.ask(task.ticket, Request::Measure { partition: task.number });
             }
         }
     }
 
-    pub(super) fn measured(
-        &mut self,
-        partition: u16,
-        result: &KafkaResult<Ends>,
-    ) -> Result<(), ConsumerError> {
-        let Some(task) = self.state.tasks.get_mut(&partition) else { return Ok(()) };
+    pub(super) fn measured(&mut self, partition: u16, result: &KafkaResult<Ends>) {
+        let Some(task) = self.state.tasks.get_mut(&partition) else { return };
         task.is_measuring = false;
         let ends = match result {
             Ok(ends) => ends,
@@ -59,24 +54,14 @@ impl<S: Store> Intake<S> {
                 let settings = &self.config.kafka;
                 let error = settings.explain("ask how far roaming.events goes", source.clone());
                 task.trouble.get_or_insert_with(|| Trouble::from(&JobError::from(error)));
-                self.tell_troubles();
-                return Ok(());
+                return self.tell_troubles();
             }
         };
+        let stored = task.stored_offset.unwrap_or(ends.low);
+        self.metrics.lag(partition, ends.high.saturating_sub(stored));
         if task.trouble.take_if(|trouble| trouble.part == HEALTH_BROKER).is_some() {
             self.tell_troubles();
         }
-        let Some(task) = self.state.tasks.get_mut(&partition) else { return Ok(()) };
-        let stored = task.stored_offset.unwrap_or(ends.low);
-        self.metrics.lag(partition, ends.high.saturating_sub(stored));
-        if task.offset_check == OffsetCheck::Asked
-            && let Some(next_offset) =
-                task.counting().map(|counting| counting.machine.next_offset())
-        {
-            task.offset_check = OffsetCheck::None;
-            check_offset(partition, next_offset, *ends)?;
-        }
-        Ok(())
     }
 
     /// Asks whether a broker answers, where nobody asks already.
@@ -84,7 +69,7 @@ impl<S: Store> Intake<S> {
         if !self.state.broker.is_calling {
             self.state.broker.is_calling = true;
             self.state.tickets += 1;
-            self.desk.call_broker(self.state.tickets);
+            self.desk.ask(self.state.tickets, Request::CallBroker);
         }
     }
 
@@ -105,7 +90,7 @@ impl<S: Store> Intake<S> {
         }
         self.state.tickets += 1;
         self.state.blockage.begin_look(self.state.tickets);
-        self.desk.look(self.state.tickets);
+        self.desk.ask(self.state.tickets, Request::Look);
         // A partition tells an error once. One that is started again tells it again, if it is still there.
         for task in self.state.tasks.values_mut() {
             let number = task.number;

@@ -1,135 +1,195 @@
-//! Owners of partitions, and their flushes, step by step.
+//! Replicas of the consumer: its production code, over a simulated group, desk and clock.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::mpsc::{Sender, channel};
+use std::time::Duration;
 
+use prometheus::Registry;
+use roaming_analytics::Checkpoint;
 use roaming_analytics::invariant::Subject;
-use roaming_analytics::{Checkpoint, Observation, Partition, RejectReason};
-use roaming_events::{Record, RunId, SimTime};
+use roaming_consumer::intake::{Intake, IntakeParts};
+use roaming_consumer::{Config, ConsumerError, ConsumerMetrics, KnownRuns, desk::Answer};
+use roaming_events::LaneId;
+use roaming_service::health::Health;
+use roaming_service::kafka::{Broker, KafkaSettings};
+use tokio::sync::watch;
 
+use super::desk::{self, Job, Questions};
+use super::group::{Coordinator, Member, MemberId};
 use super::report::{Finding, Outcome};
 use super::{World, check};
-use crate::log::LogRecord;
+use crate::fault::Faults;
 use crate::scenario::Scenario;
 use crate::store::{Epoch, StoreError};
 
 /// The consumer group.
 const GROUP: &str = "roaming-consumer";
+/// The most replicas at a time.
+const REPLICAS_MAX: u64 = 3;
+/// The most records that a client fetches of a partition at a time.
+const FETCH_MAX: u64 = 20;
+/// How long a partition may take to be handed over.
+const GRACE: Duration = Duration::from_secs(4);
 
-/// All owners of partitions, present and earlier.
+/// All replicas, the group, and what was written beside the log.
 pub(super) struct Consumers {
-    owners: Vec<Owner>,
+    replicas: Vec<Replica>,
+    coordinator: Coordinator,
+    /// How many replicas are to run.
+    wanted: usize,
+    /// Members whose process is gone, and when the coordinator notices.
+    silent: Vec<(u64, MemberId)>,
     /// Checkpoints on their way to the store whose owners are gone.
-    orphans: Vec<(Epoch, Checkpoint)>,
+    orphans: Vec<(Epoch, Box<Checkpoint>)>,
+    pub(super) topics: Topics,
     partitions: u16,
+    ids: MemberId,
+}
+
+/// What consumers wrote.
+#[derive(Default)]
+pub(super) struct Topics {
     /// The topic `roaming.events.dlq`, deduplicated by origin.
     pub(super) dead_letters: BTreeSet<(u16, u64)>,
     /// The newest epoch of each partition.
-    epochs: BTreeMap<u16, Epoch>,
+    pub(super) epochs: BTreeMap<u16, Epoch>,
 }
 
-/// One consumer's hold on a partition.
-struct Owner {
-    partition: u16,
-    epoch: Epoch,
-    state: Partition,
-    /// The offset to fetch next.
-    position: u64,
-    /// Rejected records that are not yet dead letters.
-    rejected: Vec<u64>,
-    /// The checkpoint on its way to the store.
-    writing: Option<Checkpoint>,
-    /// The offset to note for the group.
-    noting: Option<u64>,
-    is_full: bool,
-    /// The tick at which it learns that it is no owner any more; `None` for the present owner.
+/// One process.
+struct Replica {
+    id: MemberId,
+    intake: Intake<Member, Questions>,
+    member: Member,
+    questions: Questions,
+    jobs: Vec<Job>,
+    answers: Sender<Answer>,
+    runs: KnownRuns,
+    /// The tick at which it learns that it is no member any more, where it is not.
     zombie_until: Option<u64>,
-    watermarks: BTreeMap<RunId, SimTime>,
-}
-
-/// Whether an owner goes on.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Fate {
-    GoesOn,
-    /// It throws its state away.
-    Ends,
+    is_stopping: bool,
 }
 
 impl Consumers {
     pub(super) fn new(partitions: u16) -> Self {
         Self {
-            owners: Vec::new(),
+            replicas: Vec::new(),
+            coordinator: Coordinator::default(),
+            wanted: 1,
+            silent: Vec::new(),
             orphans: Vec::new(),
+            topics: Topics::default(),
             partitions,
-            dead_letters: BTreeSet::new(),
-            epochs: BTreeMap::new(),
+            ids: 0,
         }
     }
 
     /// Lets faults happen.
     pub(super) fn fail<S: Scenario>(&mut self, world: &mut World<'_, S>) {
-        if world.fault.chance(world.faults.consumer_crash) && !self.owners.is_empty() {
-            let owner = self.owners.swap_remove(world.fault.index(self.owners.len()));
+        let Faults { consumer_crash, consumer_rebalance, rewind, truncation, .. } = world.faults;
+        if world.fault.chance(consumer_crash) && !self.replicas.is_empty() {
+            let replica = self.replicas.swap_remove(world.fault.index(self.replicas.len()));
             world.report.count("consumer crash");
-            world.trace.note(format!("{}: consumer of {} crashes", world.tick, owner.partition));
-            // What was on its way to the store may still get there.
-            self.orphans.extend(owner.writing.map(|checkpoint| (owner.epoch, checkpoint)));
+            world.trace.note(format!("{}: consumer {} crashes", world.tick, replica.id));
+            self.bury(world, replica);
         }
-        let present: Vec<usize> =
-            (0..self.owners.len()).filter(|i| self.owners[*i].zombie_until.is_none()).collect();
-        if world.fault.chance(world.faults.consumer_rebalance) && !present.is_empty() {
-            let owner = &mut self.owners[present[world.fault.index(present.len())]];
-            let ticks = world.fault.between(0, world.faults.zombie_ticks_max);
-            owner.zombie_until = Some(world.tick + ticks);
-            world.report.count("consumer rebalance");
-            if owner.writing.is_some() {
-                world.report.count("consumer rebalance in a flush");
+        if world.fault.chance(consumer_rebalance) && !self.replicas.is_empty() {
+            let index = world.fault.index(self.replicas.len());
+            self.rebalance(world, index);
+        }
+        if world.fault.chance(rewind) && !self.replicas.is_empty() {
+            let index = world.fault.index(self.replicas.len());
+            let back = world.fault.between(1, FETCH_MAX);
+            if self.replicas[index].member.rewind(&world.log, back) {
+                world.report.count("rewind");
             }
-            world.trace.note(format!("{}: partition {} moves", world.tick, owner.partition));
         }
-        if world.fault.chance(world.faults.truncation) {
+        if world.fault.chance(truncation) {
             for partition in 0..self.partitions {
                 let stored = world.store.inner().stored(partition).next_offset.unwrap_or(0);
-                let noted = world.log.committed(GROUP, partition).unwrap_or(0);
-                world.log.truncate(partition, stored.min(noted));
+                world.log.truncate(partition, stored);
             }
             world.report.count("truncation");
         }
     }
 
-    /// Ends every earlier owner.
+    /// Moves partitions: to others, with a replica more or less, or away from one that does not know.
+    fn rebalance<S: Scenario>(&mut self, world: &mut World<'_, S>, index: usize) {
+        let replica = &mut self.replicas[index];
+        if replica.jobs.iter().any(|job| matches!(job, Job::Writing { .. })) {
+            world.report.count("consumer rebalance in a flush");
+        }
+        match world.fault.below(4) {
+            0 => {
+                world.report.count("partitions moved");
+                self.coordinator.rotate();
+            }
+            1 => {
+                world.report.count("consumers scaled");
+                self.wanted = world.fault.between(1, REPLICAS_MAX) as usize;
+            }
+            _ if !replica.is_stopping && replica.zombie_until.is_none() => {
+                let ticks = world.fault.between(0, world.faults.zombie_ticks_max);
+                replica.zombie_until = Some(world.tick + ticks);
+                world.report.count("consumer expelled");
+                world.trace.note(format!("{}: consumer {} is expelled", world.tick, replica.id));
+                self.coordinator.expel(replica.id);
+            }
+            _ => {}
+        }
+    }
+
+    /// Keeps what a process that is gone has on its way to the store.
+    fn bury<S: Scenario>(&mut self, world: &mut World<'_, S>, replica: Replica) {
+        let ticks = world.schedule.between(0, world.faults.zombie_ticks_max);
+        self.silent.push((world.tick + ticks, replica.id));
+        self.orphans.extend(replica.jobs.into_iter().filter_map(|job| match job {
+            Job::Writing { epoch, checkpoint, .. } => Some((epoch, checkpoint)),
+            Job::Asked(..) | Job::Done(_) => None,
+        }));
+    }
+
+    /// Lets everybody know where they stand.
     pub(super) fn heal<S: Scenario>(&mut self, world: &mut World<'_, S>) -> Outcome {
-        self.owners.retain(|owner| owner.zombie_until.is_none());
+        for replica in &mut self.replicas {
+            replica.zombie_until = replica.zombie_until.map(|_| world.tick);
+        }
+        for (until, _) in &mut self.silent {
+            *until = world.tick;
+        }
         while !self.orphans.is_empty() {
             self.arrive(world)?;
         }
         Ok(())
     }
 
-    /// Whether everything in the log is in the store, and noted.
+    /// Whether everything in the log is in the store, and the group knows.
     pub(super) fn are_idle<S: Scenario>(&self, world: &World<'_, S>) -> bool {
-        let is_idle = |owner: &Owner| {
-            let end = world.log.end(owner.partition);
-            let stored = world.store.inner().stored(owner.partition);
-            owner.position == end
-                && owner.noting.is_none()
-                && owner.writing.is_none()
-                && stored.next_offset.unwrap_or(0) == end
+        let is_idle = |partition| {
+            let end = world.log.end(partition);
+            let stored = world.store.inner().stored(partition).next_offset.unwrap_or(0);
+            stored == end && world.log.committed(GROUP, partition).unwrap_or(0) == end
         };
-        self.owners.len() == usize::from(self.partitions) && self.owners.iter().all(is_idle)
+        self.coordinator.is_settled(self.partitions) && (0..self.partitions).all(is_idle)
     }
 
     /// Checks that the watermarks of all runs have come up to the time allowed.
-    pub(super) fn check_watermarks<S: Scenario>(&mut self, world: &World<'_, S>) -> Outcome {
+    pub(super) fn check_watermarks<S: Scenario>(&self, world: &World<'_, S>) -> Outcome {
         // A number that is missing for good, because its record is broken, holds its lane's time; and a
         // lane that has ended says nothing of later times.
         if world.options.faults.damage > 0 || world.until > world.scenario.end() {
             return Ok(());
         }
-        for owner in &mut self.owners {
+        for partition in 0..self.partitions {
+            let stored = world.store.inner().stored(partition);
             for view in world.scenario.runs() {
-                owner.state.register_run(*view);
-                if !owner.state.is_finished(view.run) {
-                    let watermark = owner.state.watermark(view.run);
+                let mut lanes =
+                    LaneId::all(view.lanes).filter(|l| l.partition(view.partitions) == partition);
+                let is_open = |lane| {
+                    !stored.lanes.get(&(view.run, lane)).is_some_and(|row| row.is_finished())
+                };
+                if lanes.any(is_open) {
+                    let watermark = stored.watermarks.get(&view.run).copied().unwrap_or_default();
                     let sent = world.until - world.scenario.marker_lag();
                     check(&Subject::Reached { watermark, sent })?;
                 }
@@ -139,135 +199,109 @@ impl Consumers {
     }
 
     pub(super) fn tick<S: Scenario>(&mut self, world: &mut World<'_, S>) -> Outcome {
-        for partition in 0..self.partitions {
-            let is_owned =
-                self.owners.iter().any(|o| o.partition == partition && o.zombie_until.is_none());
-            if !is_owned && world.schedule.chance(500) {
-                self.acquire(world, partition);
+        let (silent, coordinator) = (&mut self.silent, &mut self.coordinator);
+        silent.retain(|(until, id)| {
+            if *until <= world.tick {
+                coordinator.expel(*id);
             }
+            *until > world.tick
+        });
+        self.scale(world)?;
+        if world.schedule.chance(300) {
+            self.coordinator.assign(self.partitions);
         }
         if !self.orphans.is_empty() && world.schedule.chance(200) {
             self.arrive(world)?;
         }
         let mut index = 0;
-        while index < self.owners.len() {
-            let mut fate = Fate::GoesOn;
-            for _ in 0..world.schedule.between(0, 3) {
-                fate = self.step(world, index)?;
-                if fate == Fate::Ends {
-                    break;
-                }
-            }
-            let has_learnt =
-                self.owners[index].zombie_until.is_some_and(|until| until <= world.tick);
-            if fate == Fate::Ends || has_learnt {
-                let owner = self.owners.swap_remove(index);
-                self.orphans.extend(owner.writing.map(|checkpoint| (owner.epoch, checkpoint)));
-            } else {
+        while index < self.replicas.len() {
+            if self.drive(world, index)? {
                 index += 1;
+            } else {
+                let replica = self.replicas.swap_remove(index);
+                self.bury(world, replica);
             }
         }
         Ok(())
     }
 
-    fn acquire<S: Scenario>(&mut self, world: &mut World<'_, S>, partition: u16) {
-        let Ok((epoch, snapshot)) = world.store.acquire(partition) else {
-            world.report.count("acquisition failed");
-            return;
-        };
-        world.trace.note(format!(
-            "{}: acquire {partition} as epoch {} at {:?}",
-            world.tick, epoch.0, snapshot.next_offset
-        ));
-        self.epochs.insert(partition, epoch);
-        let mut position = snapshot.next_offset.unwrap_or(0);
-        if world.fault.chance(world.faults.rewind) {
-            position = position.min(world.log.committed(GROUP, partition).unwrap_or(0));
-        }
-        let mut state = Partition::restore(partition, world.options.config, snapshot);
-        // The control topic is read at its own pace: some runs are known at once, others on demand.
-        for view in world.scenario.runs() {
-            if world.schedule.chance(500) {
-                state.register_run(*view);
+    /// Starts and stops replicas until there are as many as wanted.
+    fn scale<S: Scenario>(&mut self, world: &mut World<'_, S>) -> Outcome {
+        let running = self.replicas.iter().filter(|replica| !replica.is_stopping).count();
+        if running < self.wanted && world.schedule.chance(300) {
+            self.ids += 1;
+            let replica = Replica::start(world, self.ids);
+            self.coordinator.join(replica.id, replica.member.clone());
+            self.replicas.push(replica);
+        } else if running > self.wanted {
+            let index = world.schedule.index(self.replicas.len());
+            let replica = &mut self.replicas[index];
+            if !replica.is_stopping {
+                world.report.count("consumer stopped");
+                replica.is_stopping = true;
+                replica.intake.stop(world.now()).map_err(Finding::Consumer)?;
             }
         }
-        self.owners.push(Owner {
-            partition,
-            epoch,
-            state,
-            position,
-            rejected: Vec::new(),
-            writing: None,
-            noting: None,
-            is_full: false,
-            zombie_until: None,
-            watermarks: BTreeMap::new(),
-        });
+        Ok(())
     }
 
-    /// Takes one step of one owner.
-    fn step<S: Scenario>(
+    /// Lets a replica do a little; returns whether it goes on.
+    fn drive<S: Scenario>(
         &mut self,
         world: &mut World<'_, S>,
         index: usize,
-    ) -> Result<Fate, Finding> {
-        let owner = &mut self.owners[index];
-        if let Some(offset) = owner.noting.take() {
-            world.log.commit(GROUP, owner.partition, offset);
-            return Ok(Fate::GoesOn);
+    ) -> Result<bool, Finding> {
+        let replica = &mut self.replicas[index];
+        if world.schedule.chance(200) {
+            // Another process has the processor.
+            return Ok(true);
         }
-        if owner.writing.is_some() && (owner.is_full || world.schedule.chance(500)) {
-            return self.commit(world, index);
+        let ended = replica.step(world, &mut self.topics)?;
+        let (commits, given_up) = replica.member.take_told();
+        let id = replica.id;
+        for (partition, offset) in commits {
+            let is_lost = world.fault.chance(world.faults.offset_commit_lost);
+            if self.coordinator.takes_offset(id, partition) && !is_lost {
+                world.log.commit(GROUP, partition, offset);
+            } else {
+                world.report.count("offset commit lost");
+            }
         }
-        let at_end = owner.position == world.log.end(owner.partition);
-        if owner.writing.is_none() && (owner.is_full || at_end || world.schedule.chance(150)) {
-            self.flush(world, index);
-            return Ok(Fate::GoesOn);
+        self.coordinator.given_up(id, &given_up);
+        if let Err(error) = ended {
+            return self.end(world, index, error);
         }
-        if owner.is_full { Ok(Fate::GoesOn) } else { owner.fetch(world) }
+        if replica.is_stopping && replica.intake.has_stopped() {
+            self.coordinator.expel(id);
+            return Ok(false);
+        }
+        if replica.zombie_until.is_some_and(|until| until <= world.tick) {
+            if !self.coordinator.has(id) && replica.member.has_nothing() {
+                replica.member.rejoined();
+                replica.zombie_until = None;
+                self.coordinator.join(id, replica.member.clone());
+                world.report.count("consumer joined again");
+            } else {
+                replica.member.lose();
+            }
+        }
+        Ok(true)
     }
 
-    /// Goes on with a flush by one step: dead letters, missing rows, checkpoint.
-    fn flush<S: Scenario>(&mut self, world: &mut World<'_, S>, index: usize) {
-        let owner = &mut self.owners[index];
-        let missing = owner.state.missing_rows();
-        if let Some(offset) = owner.rejected.first().copied() {
-            self.dead_letters.insert((owner.partition, offset));
-            owner.rejected.remove(0);
-        } else if missing.is_empty() {
-            owner.writing = owner.state.checkpoint();
-        } else if let Ok(rows) = world.store.load_rows(owner.partition, &missing) {
-            world.report.add("row reloaded", rows.len() as u64);
-            owner.state.supply_rows(rows);
-        } else {
-            world.report.count("reload failed");
-        }
-    }
-
-    /// Lets the checkpoint on its way reach the store.
-    fn commit<S: Scenario>(
-        &mut self,
+    /// Takes that a replica ended by itself: it may where retention overtook it after its partitions went to
+    /// others.
+    fn end<S: Scenario>(
+        &self,
         world: &mut World<'_, S>,
         index: usize,
-    ) -> Result<Fate, Finding> {
-        let owner = &mut self.owners[index];
-        let Some(checkpoint) = owner.writing.take() else { return Ok(Fate::GoesOn) };
-        let (epoch, next_offset) = (owner.epoch, checkpoint.next_offset);
-        let result = write(world, &self.epochs, epoch, &checkpoint)?;
-        match result {
-            Ok(()) => {
-                owner.state.committed();
-                owner.noting = Some(next_offset);
-                owner.is_full = false;
-            }
-            // The same checkpoint again, or a newer one: both must do.
-            Err(StoreError::Unavailable) if world.schedule.chance(500) => {
-                owner.writing = Some(checkpoint);
-            }
-            Err(StoreError::Unavailable) => {}
-            Err(_) => return Ok(Fate::Ends),
+        error: ConsumerError,
+    ) -> Result<bool, Finding> {
+        let is_zombie = self.replicas[index].zombie_until.is_some();
+        if matches!(error, ConsumerError::Overtaken { .. }) && is_zombie {
+            world.report.count("retention overtook a zombie");
+            return Ok(false);
         }
-        Ok(Fate::GoesOn)
+        Err(Finding::Consumer(error))
     }
 
     /// Lets a checkpoint whose owner is gone reach the store.
@@ -275,131 +309,126 @@ impl Consumers {
         let index = world.schedule.index(self.orphans.len());
         let (epoch, checkpoint) = self.orphans.swap_remove(index);
         world.report.count("orphaned checkpoint");
-        write(world, &self.epochs, epoch, &checkpoint).map(|_| ())
+        self.topics.commit(world, epoch, &checkpoint).map(|_| ())
     }
 }
 
-/// Writes a checkpoint to the store and checks what the store makes of it.
-fn write<S: Scenario>(
-    world: &mut World<'_, S>,
-    epochs: &BTreeMap<u16, Epoch>,
-    epoch: Epoch,
-    checkpoint: &Checkpoint,
-) -> Result<Result<(), StoreError>, Finding> {
-    let partition = checkpoint.partition;
-    let before = world.store.inner().stored(partition);
-    let result = world.store.commit(epoch, checkpoint);
-    let after = world.store.inner().stored(partition);
-    world.report.count(match &result {
-        Ok(()) => "commit",
-        Err(StoreError::Fenced { .. }) => "commit fenced",
-        Err(StoreError::UnknownOutcome) if after == before => "commit lost",
-        Err(StoreError::UnknownOutcome) => "commit unacknowledged",
-        Err(_) => "commit failed",
-    });
-    world.trace.note(format!(
-        "{}: commit {partition} epoch {} offset {} lanes {} rows {}: {result:?}",
-        world.tick,
-        epoch.0,
-        checkpoint.next_offset,
-        checkpoint.lanes.len(),
-        checkpoint.new_rows.len() + checkpoint.changed_rows.len()
-    ));
-    if after != before {
-        let newest = epochs.get(&partition).copied().unwrap_or_default();
-        check(&Subject::Commit { epoch: epoch.0, newest: newest.0 })?;
-        world.oracle.check_stored(&before, &after)?;
-    }
-    Ok(result)
-}
-
-impl Owner {
-    /// Fetches some records and observes them.
-    fn fetch<S: Scenario>(&mut self, world: &mut World<'_, S>) -> Result<Fate, Finding> {
-        let count = world.schedule.between(1, 20) as usize;
-        let records = match world.log.read(self.partition, self.position, count) {
-            Ok(records) => records.to_vec(),
-            Err(error) => {
-                // Where the group's noted offset is no longer kept, what is stored says where to go on.
-                let stored = self.state.next_offset().unwrap_or(0);
-                return if stored >= error.start {
-                    self.position = stored;
-                    Ok(Fate::GoesOn)
-                } else if self.zombie_until.is_some() {
-                    world.report.count("retention overtook a zombie");
-                    Ok(Fate::Ends)
-                } else {
-                    Err(error.into())
-                };
-            }
+impl Replica {
+    fn start<S: Scenario>(world: &mut World<'_, S>, id: MemberId) -> Self {
+        let (member, questions, runs) =
+            (Member::default(), Questions::default(), KnownRuns::default());
+        // The control topic is read at its own pace: some runs are known at once, others on demand.
+        let schedule = &mut world.schedule;
+        let known: BTreeSet<_> = world.scenario.runs().iter().map(|view| view.run).collect();
+        let known: BTreeSet<_> = known.into_iter().filter(|_| schedule.chance(500)).collect();
+        desk::know_runs(world, &runs, |run| known.contains(&run));
+        let (answers, inbox) = channel();
+        let partition = world.options.config;
+        let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let config = Config {
+            owner: id.to_string(),
+            window: partition.window,
+            flush_interval: world.options.flush_interval,
+            unstored_events_max: world.options.unstored_events_max,
+            gaps_max: partition.gaps_max,
+            rows_max: partition.rows_max,
+            grace: GRACE,
+            ..Config::new(KafkaSettings::new("simulated", Broker::Kafka), listen)
         };
-        for record in records {
-            match self.observe(world, &record) {
-                Observation::Full => {
-                    self.is_full = true;
-                    break;
-                }
-                Observation::Rejected(_) => self.rejected.push(record.offset),
-                _ => {}
-            }
-            self.position = record.offset + 1;
+        let metrics = ConsumerMetrics::register(&Registry::new())
+            .expect("the names of the metrics are distinct and the registry is new");
+        let intake = Intake::new(IntakeParts {
+            config,
+            group: member.clone(),
+            desk: questions.clone(),
+            answers: inbox,
+            runs: runs.clone(),
+            metrics,
+            health: Health::default(),
+            owned: watch::Sender::new(0),
+        });
+        Self {
+            id,
+            intake,
+            member,
+            questions,
+            jobs: Vec::new(),
+            answers,
+            runs,
+            zombie_until: None,
+            is_stopping: false,
         }
-        for view in world.scenario.runs() {
-            let after = self.state.watermark(view.run);
-            let before = self.watermarks.insert(view.run, after).unwrap_or_default();
-            check(&Subject::Watermark { before, after })?;
-        }
-        Ok(Fate::GoesOn)
     }
 
-    fn observe<S: Scenario>(
+    /// Fetches, counts, and goes on with what was asked; the inner result is why it ended.
+    fn step<S: Scenario>(
         &mut self,
         world: &mut World<'_, S>,
-        record: &LogRecord,
-    ) -> Observation {
-        let LogRecord { offset, key, payload } = record;
-        let observe = |state: &mut Partition| {
-            state.observe(*offset, Record::decode(key, payload), key, payload)
+        topics: &mut Topics,
+    ) -> Result<Result<(), ConsumerError>, Finding> {
+        let is_slow = world.schedule.chance(300);
+        self.member.be_slow_to_pause(is_slow);
+        let schedule = &mut world.schedule;
+        self.member.fetch(&world.log, || schedule.between(0, FETCH_MAX) as usize);
+        let now = world.now();
+        let stepped = if self.is_stopping {
+            self.intake.tick(now)
+        } else {
+            self.intake.step(now).map(|_| ())
         };
-        let mut observation = observe(&mut self.state);
-        if let Observation::UnknownRun(run) = observation {
-            world.report.count("unknown run");
-            observation = match world.scenario.runs().iter().find(|view| view.run == run) {
-                Some(view) => {
-                    self.state.register_run(*view);
-                    observe(&mut self.state)
-                }
-                None => self.state.reject_foreign(*offset),
-            };
+        if stepped.is_err() {
+            return Ok(stepped);
         }
-        world.report.count(name(observation));
-        observation
+        self.jobs.extend(self.questions.take());
+        for job in std::mem::take(&mut self.jobs) {
+            if world.schedule.chance(300) {
+                self.jobs.push(job);
+                continue;
+            }
+            match job.step(world, topics, &self.runs)? {
+                Job::Done(answer) if world.schedule.chance(500) => {
+                    // It fails only where the intake is gone.
+                    let _ = self.answers.send(answer);
+                }
+                job => self.jobs.push(job),
+            }
+        }
+        Ok(Ok(()))
     }
 }
 
-fn name(observation: Observation) -> &'static str {
-    match observation {
-        Observation::Counted => "counted",
-        Observation::Corrected => "corrected",
-        Observation::Filled => "filled",
-        Observation::Jumped => "jumped",
-        Observation::Duplicate => "duplicate",
-        Observation::Marker { moved: true } => "marker",
-        Observation::Marker { moved: false } => "marker ignored",
-        Observation::End => "end",
-        Observation::Rejected(reason) => match reason {
-            RejectReason::UnreadableKey => "rejected: unreadable key",
-            RejectReason::UnreadablePayload => "rejected: unreadable payload",
-            RejectReason::UnknownRun => "rejected: unknown run",
-            RejectReason::UnknownLane => "rejected: unknown lane",
-            RejectReason::WrongPartition => "rejected: wrong partition",
-            RejectReason::ImpossibleSequence => "rejected: impossible sequence",
-            RejectReason::BeyondEnd => "rejected: beyond end",
-            RejectReason::EndConflict => "rejected: end conflict",
-            RejectReason::TooManyGaps => "rejected: too many gaps",
-        },
-        Observation::Reread => "reread",
-        Observation::UnknownRun(_) => "unknown run",
-        Observation::Full => "full",
+impl Topics {
+    /// Writes a checkpoint to the store and checks what the store makes of it.
+    pub(super) fn commit<S: Scenario>(
+        &self,
+        world: &mut World<'_, S>,
+        epoch: Epoch,
+        checkpoint: &Checkpoint,
+    ) -> Result<Result<(), StoreError>, Finding> {
+        let partition = checkpoint.partition;
+        let before = world.store.inner().stored(partition);
+        let result = world.store.commit(epoch, checkpoint);
+        let after = world.store.inner().stored(partition);
+        world.report.count(match &result {
+            Ok(()) => "commit",
+            Err(StoreError::Fenced { .. }) => "commit fenced",
+            Err(StoreError::UnknownOutcome) if after == before => "commit lost",
+            Err(StoreError::UnknownOutcome) => "commit unacknowledged",
+            Err(_) => "commit failed",
+        });
+        world.trace.note(format!(
+            "{}: commit {partition} epoch {} offset {} lanes {} rows {}: {result:?}",
+            world.tick,
+            epoch.0,
+            checkpoint.next_offset,
+            checkpoint.lanes.len(),
+            checkpoint.new_rows.len() + checkpoint.changed_rows.len()
+        ));
+        if after != before {
+            let newest = self.epochs.get(&partition).copied().unwrap_or_default();
+            check(&Subject::Commit { epoch: epoch.0, newest: newest.0 })?;
+            world.oracle.check_stored(&before, &after)?;
+        }
+        Ok(result)
     }
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 
 use roaming_analytics::invariant::Violation;
+use roaming_consumer::ConsumerError;
 
 use super::Options;
 use crate::seed::Seed;
@@ -52,7 +53,7 @@ impl fmt::Display for Report {
 }
 
 /// Something that must not be.
-#[derive(Clone, Debug, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Finding {
     /// An invariant does not hold.
@@ -78,16 +79,16 @@ pub enum Finding {
         /// The ticks.
         ticks: u64,
     },
-    /// Retention dropped what was not stored.
-    #[error(transparent)]
-    Truncated(#[from] crate::log::OffsetOutOfRange),
+    /// A consumer ended that should have gone on.
+    #[error("a consumer ended")]
+    Consumer(#[source] ConsumerError),
 }
 
 /// The outcome of a step.
 pub(super) type Outcome = Result<(), Finding>;
 
 /// A finding, and all that is needed to see it again.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Failure {
     /// The seed.
     pub seed: Seed,
