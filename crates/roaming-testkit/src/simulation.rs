@@ -9,6 +9,7 @@
 mod consumers;
 mod desk;
 mod group;
+mod observations;
 mod oracle;
 mod producers;
 mod report;
@@ -29,6 +30,7 @@ use crate::seed::{Concern, Seed, Stream};
 use crate::store::{FaultyStore, MemoryStore};
 
 use consumers::Consumers;
+use observations::Observations;
 use oracle::{Oracle, Origin};
 use producers::Producers;
 pub use report::{Failure, Finding, Report};
@@ -100,7 +102,10 @@ pub fn simulate<S: Scenario>(
 ) -> Result<Report, Box<Failure>> {
     let _guard = report::SeedGuard::new(seed, options);
     let mut simulation = Simulation::new(seed, scenario, options);
-    match simulation.run() {
+    let observations = Observations::default();
+    let outcome = tracing::subscriber::with_default(observations.clone(), || simulation.run());
+    observations.for_each(|name, count| simulation.world.report.add(name, count));
+    match outcome {
         Ok(()) => Ok(simulation.world.report),
         Err(finding) => Err(Box::new(Failure {
             seed,
@@ -145,7 +150,10 @@ impl<'a, S: Scenario> Simulation<'a, S> {
     fn new(seed: Seed, scenario: &'a S, options: &Options) -> Self {
         let partitions = scenario.runs().iter().map(|view| view.partitions).max().unwrap_or(1);
         let start = scenario.runs().iter().map(|view| view.start).min().unwrap_or_default();
-        #[expect(clippy::disallowed_methods, reason = "an instant has no other beginning; only differences count")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "an instant has no other beginning; only differences count"
+        )]
         let begin = Instant::now();
         let mut world = World {
             scenario,

@@ -30,7 +30,18 @@ const ARROWS: &[(&str, &[&str])] = &[
             "roaming-store",
         ],
     ),
-    ("roaming-testkit", &["roaming-analytics", "roaming-events", "roaming-sim"]),
+    (
+        "roaming-testkit",
+        &[
+            "roaming-analytics",
+            "roaming-consumer",
+            "roaming-events",
+            "roaming-producer",
+            "roaming-service",
+            "roaming-sim",
+            "roaming-store",
+        ],
+    ),
     ("roaming-testbed", &["roaming-events", "roaming-testkit"]),
     ("xtask", &["roaming-events", "roaming-service"]),
 ];

@@ -6,8 +6,8 @@ use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
 use prometheus::Registry;
-use roaming_analytics::Checkpoint;
 use roaming_analytics::invariant::Subject;
+use roaming_analytics::{Checkpoint, LaneRow};
 use roaming_consumer::intake::{Intake, IntakeParts};
 use roaming_consumer::{Config, ConsumerError, ConsumerMetrics, KnownRuns, desk::Answer};
 use roaming_events::LaneId;
@@ -141,6 +141,7 @@ impl Consumers {
 
     /// Keeps what a process that is gone has on its way to the store.
     fn bury<S: Scenario>(&mut self, world: &mut World<'_, S>, replica: Replica) {
+        world.trace.note(format!("{}: consumer {} is gone", world.tick, replica.id));
         let ticks = world.schedule.between(0, world.faults.zombie_ticks_max);
         self.silent.push((world.tick + ticks, replica.id));
         self.orphans.extend(replica.jobs.into_iter().filter_map(|job| match job {
@@ -185,9 +186,8 @@ impl Consumers {
             for view in world.scenario.runs() {
                 let mut lanes =
                     LaneId::all(view.lanes).filter(|l| l.partition(view.partitions) == partition);
-                let is_open = |lane| {
-                    !stored.lanes.get(&(view.run, lane)).is_some_and(|row| row.is_finished())
-                };
+                let is_open =
+                    |lane| !stored.lanes.get(&(view.run, lane)).is_some_and(LaneRow::is_finished);
                 if lanes.any(is_open) {
                     let watermark = stored.watermarks.get(&view.run).copied().unwrap_or_default();
                     let sent = world.until - world.scenario.marker_lag();
@@ -232,6 +232,7 @@ impl Consumers {
             self.ids += 1;
             let replica = Replica::start(world, self.ids);
             self.coordinator.join(replica.id, replica.member.clone());
+            world.trace.note(format!("{}: consumer {} joins", world.tick, replica.id));
             self.replicas.push(replica);
         } else if running > self.wanted {
             let index = world.schedule.index(self.replicas.len());
@@ -259,10 +260,14 @@ impl Consumers {
         let ended = replica.step(world, &mut self.topics)?;
         let (commits, given_up) = replica.member.take_told();
         let id = replica.id;
-        for (partition, offset) in commits {
+        for (partition, told) in commits {
+            let stored = world.store.inner().stored(partition).next_offset.unwrap_or(0);
+            if told > stored {
+                return Err(Finding::ToldTooMuch { partition, told, stored });
+            }
             let is_lost = world.fault.chance(world.faults.offset_commit_lost);
             if self.coordinator.takes_offset(id, partition) && !is_lost {
-                world.log.commit(GROUP, partition, offset);
+                world.log.commit(GROUP, partition, told);
             } else {
                 world.report.count("offset commit lost");
             }
@@ -281,6 +286,7 @@ impl Consumers {
                 replica.zombie_until = None;
                 self.coordinator.join(id, replica.member.clone());
                 world.report.count("consumer joined again");
+                world.trace.note(format!("{}: consumer {id} joins again", world.tick));
             } else {
                 replica.member.lose();
             }
@@ -296,7 +302,11 @@ impl Consumers {
         index: usize,
         error: ConsumerError,
     ) -> Result<bool, Finding> {
-        let is_zombie = self.replicas[index].zombie_until.is_some();
+        let Replica { id, zombie_until, .. } = self.replicas[index];
+        let is_zombie = zombie_until.is_some();
+        world
+            .trace
+            .note(format!("{}: consumer {id} ends, zombie until {zombie_until:?}", world.tick));
         if matches!(error, ConsumerError::Overtaken { .. }) && is_zombie {
             world.report.count("retention overtook a zombie");
             return Ok(false);

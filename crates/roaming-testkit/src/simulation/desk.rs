@@ -37,7 +37,12 @@ impl Desk for Questions {
 pub(super) enum Job {
     Asked(Ticket, Request),
     /// Its dead letters are written.
-    Writing { ticket: Ticket, epoch: Epoch, checkpoint: Box<Checkpoint>, letters: usize },
+    Writing {
+        ticket: Ticket,
+        epoch: Epoch,
+        checkpoint: Box<Checkpoint>,
+        letters: usize,
+    },
     Done(Answer),
 }
 

@@ -180,16 +180,13 @@ impl Member {
         for (&number, reading) in &mut client.reading {
             reading.is_started = true;
             let Some(position) = reading.position else { continue };
-            match log.read(number, position, count()) {
-                Ok(records) => {
-                    reading.position = Some(position + records.len() as u64);
-                    client.fetched.extend(records.iter().map(|record| (number, record.clone())));
-                }
-                Err(_) => {
-                    reading.position = None;
-                    let error = RDKafkaErrorCode::AutoOffsetReset;
-                    client.errors.push_back(KafkaError::MessageConsumption(error));
-                }
+            if let Ok(records) = log.read(number, position, count()) {
+                reading.position = Some(position + records.len() as u64);
+                client.fetched.extend(records.iter().map(|record| (number, record.clone())));
+            } else {
+                reading.position = None;
+                let error = RDKafkaErrorCode::AutoOffsetReset;
+                client.errors.push_back(KafkaError::MessageConsumption(error));
             }
         }
     }
@@ -198,7 +195,8 @@ impl Member {
     pub(super) fn rewind(&self, log: &Log, back: u64) -> bool {
         let mut client = self.client.borrow_mut();
         let mut readings = client.reading.iter_mut();
-        let read = readings.find_map(|(number, reading)| Some((number, reading.position.as_mut()?)));
+        let read =
+            readings.find_map(|(number, reading)| Some((number, reading.position.as_mut()?)));
         let Some((number, position)) = read else { return false };
         *position = position.saturating_sub(back).max(log.start(*number));
         true

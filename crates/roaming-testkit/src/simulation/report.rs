@@ -15,24 +15,29 @@ const TRACE_LINES_MAX: usize = 60;
 /// What happened, counted by name: how often each fault, each observation and each outcome.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Report {
-    counts: BTreeMap<&'static str, u64>,
+    counts: BTreeMap<String, u64>,
 }
 
 impl Report {
     /// Counts one more of `name`.
-    pub(super) fn count(&mut self, name: &'static str) {
-        *self.counts.entry(name).or_default() += 1;
+    pub(super) fn count(&mut self, name: &str) {
+        self.add(name, 1);
     }
 
     /// Counts `more` of `name`.
-    pub(super) fn add(&mut self, name: &'static str, more: u64) {
-        *self.counts.entry(name).or_default() += more;
+    pub(super) fn add(&mut self, name: &str, more: u64) {
+        match self.counts.get_mut(name) {
+            Some(count) => *count += more,
+            None => {
+                self.counts.insert(name.to_owned(), more);
+            }
+        }
     }
 
     /// Adds the counts of another report.
     pub fn merge(&mut self, other: &Self) {
         for (name, count) in &other.counts {
-            *self.counts.entry(name).or_default() += count;
+            self.add(name, *count);
         }
     }
 
@@ -79,8 +84,18 @@ pub enum Finding {
         /// The ticks.
         ticks: u64,
     },
+    /// The group was told of more than is stored: a producer would take it for read.
+    #[error("the group was told offset {told} of partition {partition}, and {stored} is stored")]
+    ToldTooMuch {
+        /// The partition.
+        partition: u16,
+        /// The offset that the group was told.
+        told: u64,
+        /// The offset that is stored.
+        stored: u64,
+    },
     /// A consumer ended that should have gone on.
-    #[error("a consumer ended")]
+    #[error("a consumer ended: {0}")]
     Consumer(#[source] ConsumerError),
 }
 
