@@ -2,7 +2,7 @@
 # itself (scripts/setup), and does nothing where they are there.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo services test trials smoke-compose smoke-k8s check-deployment lint gen bench clean
+.PHONY: help setup demo services test simulate trials smoke-compose smoke-k8s check-deployment lint gen bench clean
 
 # Arguments for the program that a goal runs, as in: make demo ARGS="--keep"
 ARGS ?=
@@ -24,6 +24,13 @@ services: ## Start Apache Kafka and PostgreSQL to play with, until Ctrl-C
 
 test: lint ## Check everything and run all tests
 	cargo xtask test
+
+# What `make simulate` runs: so many seeds, from that one on.
+SEEDS ?= 10000
+FIRST ?= 0
+
+simulate: setup ## Simulate the pipeline's own code with faults from SEEDS seeds, from FIRST on
+	cargo run --locked --quiet --package roaming-testkit --bin simulate -- $(FIRST) $(SEEDS) $(ARGS)
 
 trials: setup ## Kill a producer and a consumer in the middle of a run, 20 times, and prove each run
 	cargo run --locked --quiet --package roaming-testbed --bin trials -- $(ARGS)

@@ -60,6 +60,8 @@ pub struct Options {
     pub flush_interval: Duration,
     /// The most events of a partition that are counted but not yet stored.
     pub unstored_events_max: u64,
+    /// Whether each step is printed as it happens.
+    pub is_printed: bool,
 }
 
 impl Options {
@@ -78,6 +80,7 @@ impl Options {
             ticks: stream.between(50, 300),
             flush_interval: Duration::from_millis(stream.between(10, 300)),
             unstored_events_max: stream.between(5, 200),
+            is_printed: false,
         }
     }
 }
@@ -87,8 +90,21 @@ impl Options {
 /// # Errors
 /// Fails with the first thing that must not be, together with all that is needed to see it again.
 pub fn simulate_sample(seed: Seed) -> Result<Report, Box<Failure>> {
+    sample(seed, false)
+}
+
+/// Simulates the sample scenario of a seed, and prints each step as it happens.
+///
+/// # Errors
+/// As [`simulate_sample`].
+pub fn show_sample(seed: Seed) -> Result<Report, Box<Failure>> {
+    sample(seed, true)
+}
+
+fn sample(seed: Seed, is_printed: bool) -> Result<Report, Box<Failure>> {
     let scenario = SampleScenario::new(seed, Size::draw(seed));
-    simulate(seed, &scenario, &Options::draw(seed, scenario.window()))
+    let options = Options::draw(seed, scenario.window());
+    simulate(seed, &scenario, &Options { is_printed, ..options })
 }
 
 /// Simulates a scenario.
@@ -102,7 +118,7 @@ pub fn simulate<S: Scenario>(
 ) -> Result<Report, Box<Failure>> {
     let _guard = report::SeedGuard::new(seed, options);
     let mut simulation = Simulation::new(seed, scenario, options);
-    let observations = Observations::default();
+    let observations = Observations::new(simulation.world.trace.clone());
     let outcome = tracing::subscriber::with_default(observations.clone(), || simulation.run());
     observations.for_each(|name, count| simulation.world.report.add(name, count));
     match outcome {
@@ -112,7 +128,7 @@ pub fn simulate<S: Scenario>(
             options: *options,
             tick: simulation.world.tick,
             finding,
-            trace: simulation.world.trace.into_lines(),
+            trace: simulation.world.trace.lines(),
         })),
     }
 }
@@ -171,7 +187,7 @@ impl<'a, S: Scenario> Simulation<'a, S> {
             ),
             oracle: Oracle::new(seed, scenario, options),
             report: Report::default(),
-            trace: Trace::default(),
+            trace: Trace::new(options.is_printed),
             schedule: seed.stream(Concern::Schedule),
             fault: seed.stream(Concern::Fault),
         };

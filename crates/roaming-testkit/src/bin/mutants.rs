@@ -10,8 +10,18 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Output};
 
-/// The crates that the simulation needs.
-const CRATES: [&str; 3] = ["roaming-events", "roaming-analytics", "roaming-testkit"];
+/// What the simulation needs of the workspace.
+const FOLDERS: [&str; 9] = [
+    "profiles",
+    "crates/roaming-events/src",
+    "crates/roaming-sim/src",
+    "crates/roaming-analytics/src",
+    "crates/roaming-store/src",
+    "crates/roaming-store/migrations",
+    "crates/roaming-service/src",
+    "crates/roaming-consumer/src",
+    "crates/roaming-testkit/src",
+];
 
 /// Number of seeds that each mutant gets to survive.
 const SEEDS: &str = "2000";
@@ -27,7 +37,7 @@ struct Mutant {
     replacement: &'static str,
 }
 
-const MUTANTS: [Mutant; 24] = [
+const MUTANTS: [Mutant; 34] = [
     Mutant {
         name: "offset stored before rows",
         file: "roaming-analytics/src/partition.rs",
@@ -175,6 +185,66 @@ const MUTANTS: [Mutant; 24] = [
         text: "let progress = self.acknowledged;",
         replacement: "let progress = self.next;",
     },
+    Mutant {
+        name: "stored offset told once only",
+        file: "roaming-consumer/src/intake.rs",
+        text: "if is_due(self.state.all_offsets_told, OFFSETS_REPEAT) {",
+        replacement: "if self.state.all_offsets_told.is_none() {",
+    },
+    Mutant {
+        name: "offset told before it is stored",
+        file: "roaming-consumer/src/intake.rs",
+        text: "task.stored_offset.filter(|_| is_counted).map(|offset| (task.number, offset))",
+        replacement: "task.stored_offset.filter(|_| is_counted).map(|offset| (task.number, offset + 1))",
+    },
+    Mutant {
+        name: "fenced owner goes on",
+        file: "roaming-consumer/src/intake.rs",
+        text: "if error.disposition() == Disposition::Fence {",
+        replacement: "if error.disposition() == Disposition::Fatal {",
+    },
+    Mutant {
+        name: "dead letters of a failed checkpoint forgotten",
+        file: "roaming-consumer/src/intake.rs",
+        text: "counting.letters = letters_left;",
+        replacement: "counting.letters.clear();",
+    },
+    Mutant {
+        name: "partition resumed one record too late",
+        file: "roaming-consumer/src/intake.rs",
+        text: "self.group.resume(task.number, counting.next_offset())?",
+        replacement: "self.group.resume(task.number, counting.next_offset() + 1)?",
+    },
+    Mutant {
+        name: "refused offset not minded",
+        file: "roaming-consumer/src/intake.rs",
+        text: "self.is_refused = true;",
+        replacement: "self.is_refused = false;",
+    },
+    Mutant {
+        name: "partitions not given up",
+        file: "roaming-consumer/src/intake.rs",
+        text: "if is_revoked {",
+        replacement: "if !is_revoked {",
+    },
+    Mutant {
+        name: "run unknown for good at first sight",
+        file: "roaming-consumer/src/partition_task.rs",
+        text: "} else if arrival.offset < self.runs_known_before {",
+        replacement: "} else if arrival.offset < u64::MAX {",
+    },
+    Mutant {
+        name: "records counted behind one that waits",
+        file: "roaming-consumer/src/partition_task.rs",
+        text: "if self.hold.is_some() {",
+        replacement: "if self.hold == Some(Hold::Starting) {",
+    },
+    Mutant {
+        name: "checkpoint without its dead letters",
+        file: "roaming-consumer/src/partition_task.rs",
+        text: "letters: mem::take(&mut self.letters),",
+        replacement: "letters: mem::take(&mut self.letters).into_iter().skip(1).collect(),",
+    },
 ];
 
 fn main() -> ExitCode {
@@ -237,13 +307,13 @@ impl Copy {
         fs::remove_dir_all(&root).or_else(|error| {
             if error.kind() == std::io::ErrorKind::NotFound { Ok(()) } else { Err(error) }
         })?;
-        for name in CRATES {
-            let (from, to) = (workspace.join("crates").join(name), root.join("crates").join(name));
-            copy_folder(&from.join("src"), &to.join("src"))?;
-            let manifest = fs::read_to_string(from.join("Cargo.toml"))?;
+        for folder in FOLDERS {
+            copy_folder(&workspace.join(folder), &root.join(folder))?;
+            let Some(package) = folder.strip_suffix("/src") else { continue };
+            let manifest = fs::read_to_string(workspace.join(package).join("Cargo.toml"))?;
             // Tests of the crates themselves are not run, and some need crates that are not copied.
             let runtime = manifest.split("[dev-dependencies]").next().unwrap_or_default();
-            fs::write(to.join("Cargo.toml"), runtime)?;
+            fs::write(root.join(package).join("Cargo.toml"), runtime)?;
         }
         // The program has a name of its own, so that it does not stand where the real one is looked for.
         let programs = root.join("crates/roaming-testkit/src/bin");
@@ -280,6 +350,9 @@ impl Copy {
                 .args([command, "--offline", "--quiet", "-p", "roaming-testkit", "--bin", PROGRAM])
                 .args(arguments)
                 .env("CARGO_TARGET_DIR", &self.target)
+                // The copies are built once for each mutant, and run for some seconds at most.
+                .env("CARGO_PROFILE_DEV_OPT_LEVEL", "0")
+                .env("CARGO_PROFILE_DEV_DEBUG", "none")
                 .current_dir(&self.root)
                 .output()
         };
@@ -338,6 +411,10 @@ fn verdict(output: &Output) -> Result<Catch, String> {
         Some(at) => finding[at..].split(' ').next().unwrap_or_default(),
         None if finding.contains("balance") => "balance",
         None if finding.contains("dead letters") => "dead letters",
+        None if finding.contains("nothing more gets done") => "liveness",
+        None if finding.contains("the group was told") => "offsets",
+        None if finding.contains("a consumer ended") => "end",
+        None if finding.contains("panicked") => "panic",
         None => "other",
     };
     let message = finding.split_once("at tick ").and_then(|(_, rest)| rest.split_once(": "));

@@ -1,20 +1,27 @@
-//! What the consumer says became of each record.
+//! What the consumer says: what became of each record, and its log.
 
 use std::collections::BTreeMap;
-use std::fmt::Debug;
+use std::fmt::{Debug, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 
-/// Counts observations by name, as they stand in the consumer's log; clones share the counts.
-#[derive(Clone, Default)]
+use super::report::Trace;
+
+/// Counts observations by name, and notes the other lines of the log; clones share both.
+#[derive(Clone)]
 pub(super) struct Observations {
     counts: Arc<Mutex<BTreeMap<String, u64>>>,
+    trace: Trace,
 }
 
 impl Observations {
+    pub(super) fn new(trace: Trace) -> Self {
+        Self { counts: Arc::default(), trace }
+    }
+
     /// Calls `each` with every observation and how often it was.
     pub(super) fn for_each(&self, mut each: impl FnMut(&str, u64)) {
         let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
@@ -26,7 +33,7 @@ impl Observations {
 
 impl Subscriber for Observations {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        *metadata.level() == Level::TRACE && metadata.target().starts_with("roaming_consumer")
+        *metadata.level() != Level::DEBUG && metadata.target().starts_with("roaming_consumer")
     }
 
     fn new_span(&self, _: &Attributes<'_>) -> Id {
@@ -38,12 +45,31 @@ impl Subscriber for Observations {
     fn record_follows_from(&self, _: &Id, _: &Id) {}
 
     fn event(&self, event: &Event<'_>) {
-        event.record(&mut Count(self));
+        if *event.metadata().level() == Level::TRACE {
+            event.record(&mut Count(self));
+        } else {
+            let mut line = Line(String::new());
+            event.record(&mut line);
+            self.trace.note(format!("   {}:{}", event.metadata().level(), line.0));
+        }
     }
 
     fn enter(&self, _: &Id) {}
 
     fn exit(&self, _: &Id) {}
+}
+
+/// A line of the log, as text.
+struct Line(String);
+
+impl Visit for Line {
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        // Writing to a String does not fail.
+        let _ = match field.name() {
+            "message" => write!(self.0, " {value:?}"),
+            name => write!(self.0, " {name}={value:?}"),
+        };
+    }
 }
 
 struct Count<'a>(&'a Observations);

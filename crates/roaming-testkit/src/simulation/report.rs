@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use roaming_analytics::invariant::Violation;
 use roaming_consumer::ConsumerError;
@@ -128,22 +129,34 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
-/// The last things that happened.
-#[derive(Clone, Debug, Default)]
+/// The last things that happened; clones share them.
+#[derive(Clone, Debug)]
 pub(super) struct Trace {
-    lines: VecDeque<String>,
+    lines: Arc<Mutex<VecDeque<String>>>,
+    is_printed: bool,
 }
 
 impl Trace {
-    pub(super) fn note(&mut self, line: String) {
-        if self.lines.len() == TRACE_LINES_MAX {
-            self.lines.pop_front();
-        }
-        self.lines.push_back(line);
+    /// Makes a trace that is printed as it grows, or kept for a failure.
+    pub(super) fn new(is_printed: bool) -> Self {
+        Self { lines: Arc::default(), is_printed }
     }
 
-    pub(super) fn into_lines(self) -> Vec<String> {
-        self.lines.into()
+    pub(super) fn note(&self, line: String) {
+        if self.is_printed {
+            println!("  {line}");
+            return;
+        }
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        if lines.len() == TRACE_LINES_MAX {
+            lines.pop_front();
+        }
+        lines.push_back(line);
+    }
+
+    /// Returns what was kept.
+    pub(super) fn lines(&self) -> Vec<String> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
     }
 }
 
