@@ -12,7 +12,7 @@ use roaming_testbed::{Daemon, Platform};
 /// How long it may take to count again after a service is back.
 const RECOVERY_LIMIT: Duration = Duration::from_mins(1);
 /// Events between two outages: about five seconds of the run.
-const EVENTS_BETWEEN: u64 = 40_000;
+const EVENTS_BETWEEN: u64 = 30_000;
 const COUNTED: &str = "roaming_events_processed_total";
 /// How long PostgreSQL is away.
 const STORE_AWAY: Duration = Duration::from_mins(1);
@@ -28,7 +28,7 @@ fn outages(platform: &Platform, postgres: &Postgres) -> Result<()> {
     let mut producer = platform.producer("producer")?;
     let mut consumer = platform.consumer("consumer")?;
     // Long enough for all that happens; the rest of the run goes by at full speed.
-    let load = [&["scenarios", "load", "--speed", "300"], &RUN[..]].concat();
+    let load = [&["scenarios", "load", "--speed", "200"], &RUN[..]].concat();
     platform.producer_command(&load)?;
     counting_again(&mut consumer)?;
 
