@@ -40,6 +40,26 @@ pub struct Faults {
     pub pause: u32,
 }
 
+/// What happens to the log at the end of the faults, and cannot be made good: it must be told exactly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Disaster {
+    /// Retention removes records of a partition that are not stored yet.
+    Overtaken,
+    /// The topic is made anew, and is empty.
+    Recreated,
+}
+
+impl Disaster {
+    /// Draws one, for few seeds.
+    pub fn draw(seed: Seed) -> Option<Self> {
+        match seed.stream(Concern::Disaster).below(30) {
+            0 => Some(Self::Overtaken),
+            1 => Some(Self::Recreated),
+            _ => None,
+        }
+    }
+}
+
 impl Faults {
     /// Draws a mix: each fault is off in about two of five mixes, so that some seeds look at few faults
     /// closely and others at all together.

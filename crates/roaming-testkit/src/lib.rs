@@ -16,7 +16,7 @@ pub mod seed;
 pub mod simulation;
 pub mod store;
 
-pub use fault::Faults;
+pub use fault::{Disaster, Faults};
 pub use log::Log;
 pub use scenario::{Scenario, Sender, Step};
 pub use seed::{Concern, Seed, Stream};

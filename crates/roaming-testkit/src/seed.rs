@@ -29,6 +29,8 @@ pub enum Concern {
     Lane,
     /// When runs are paused, and which.
     Control,
+    /// Whether the log is lost, and how much of it.
+    Disaster,
 }
 
 impl Seed {

@@ -22,7 +22,7 @@ use roaming_analytics::PartitionConfig;
 use roaming_analytics::invariant::{self, Subject};
 use roaming_events::{RunId, SimDuration, SimTime};
 
-use crate::fault::Faults;
+use crate::fault::{Disaster, Faults};
 use crate::log::Log;
 use crate::sample::{SampleScenario, Size};
 use crate::scenario::Scenario;
@@ -50,6 +50,8 @@ const HEALTHY_TIME: SimDuration = SimDuration::from_secs(1);
 pub struct Options {
     /// The faults of the safety phase.
     pub faults: Faults,
+    /// What happens at its end, where something does.
+    pub disaster: Option<Disaster>,
     /// The bounds of a partition's state.
     pub config: PartitionConfig,
     /// Number of partitions of `roaming.lanes`: owners of lanes.
@@ -70,6 +72,7 @@ impl Options {
         let mut stream = seed.stream_of(Concern::Size, 1);
         Self {
             faults: Faults::draw(seed),
+            disaster: Disaster::draw(seed),
             config: PartitionConfig {
                 window,
                 // Enough for any reordering that the network here can do: more fails a lane for good.
@@ -160,6 +163,7 @@ struct Simulation<'a, S: Scenario> {
     consumers: Consumers,
     stranger: Stream,
     control: Stream,
+    disaster: Stream,
 }
 
 impl<'a, S: Scenario> Simulation<'a, S> {
@@ -194,8 +198,9 @@ impl<'a, S: Scenario> Simulation<'a, S> {
         let producers =
             Producers::new(&mut world, options.lanes_partitions, seed.stream(Concern::Network));
         let consumers = Consumers::new(partitions);
-        let (stranger, control) = (seed.stream(Concern::Stranger), seed.stream(Concern::Control));
-        Self { world, producers, consumers, stranger, control }
+        let [stranger, control, disaster] =
+            [Concern::Stranger, Concern::Control, Concern::Disaster].map(|of| seed.stream(of));
+        Self { world, producers, consumers, stranger, control, disaster }
     }
 
     fn run(&mut self) -> Outcome {
@@ -205,6 +210,11 @@ impl<'a, S: Scenario> Simulation<'a, S> {
         self.world.store.heal();
         self.producers.heal(&mut self.world);
         self.consumers.heal(&mut self.world)?;
+        if let Some(disaster) = self.world.options.disaster
+            && self.suffer(disaster)
+        {
+            return self.consumers.tell_loss(&mut self.world);
+        }
         // Time goes on a little and then stands still for a while: only markers can bring the watermark
         // up to it, of which some were lost.
         self.world.until += HEALTHY_TIME;
@@ -219,6 +229,37 @@ impl<'a, S: Scenario> Simulation<'a, S> {
             &mut self.world.report,
         )?;
         self.world.oracle.check_dead_letters(&self.consumers.topics.dead_letters)
+    }
+
+    /// Lets the log lose what no consumer has stored, or all; returns whether there was anything to lose.
+    fn suffer(&mut self, disaster: Disaster) -> bool {
+        let World { log, store, report, .. } = &mut self.world;
+        let stored = |partition| store.inner().stored(partition).next_offset;
+        let at_stake: Vec<(u16, u64)> = (0..log.partitions())
+            .filter_map(|partition| Some((partition, stored(partition)?)))
+            .filter(|(partition, stored)| match disaster {
+                Disaster::Overtaken => *stored < log.end(*partition),
+                Disaster::Recreated => *stored > 0,
+            })
+            .collect();
+        if at_stake.is_empty() {
+            return false;
+        }
+        let (partition, stored) = at_stake[self.disaster.index(at_stake.len())];
+        match disaster {
+            Disaster::Overtaken => {
+                report.count("retention overtook the store");
+                let low = self.disaster.between(stored + 1, log.end(partition));
+                log.truncate(partition, low);
+                // Who has read what is gone may still store it: then nothing is lost.
+                self.consumers.crash_all();
+            }
+            Disaster::Recreated => {
+                report.count("topic made anew");
+                *log = Log::new("anew", log.partitions());
+            }
+        }
+        true
     }
 
     /// The safety phase: faults, and simulated time that goes from the start to anywhere, also beyond the

@@ -37,7 +37,7 @@ struct Mutant {
     replacement: &'static str,
 }
 
-const MUTANTS: [Mutant; 34] = [
+const MUTANTS: [Mutant; 36] = [
     Mutant {
         name: "offset stored before rows",
         file: "roaming-analytics/src/partition.rs",
@@ -220,6 +220,18 @@ const MUTANTS: [Mutant; 34] = [
         file: "roaming-consumer/src/intake.rs",
         text: "self.is_refused = true;",
         replacement: "self.is_refused = false;",
+    },
+    Mutant {
+        name: "one lost record not told",
+        file: "roaming-consumer/src/intake.rs",
+        text: "Some(next_offset) if next_offset < low => {",
+        replacement: "Some(next_offset) if next_offset + 1 < low => {",
+    },
+    Mutant {
+        name: "topic made anew not told",
+        file: "roaming-consumer/src/intake.rs",
+        text: "Some(next_offset) if next_offset > high => {",
+        replacement: "Some(next_offset) if next_offset > high + 1_000_000 => {",
     },
     Mutant {
         name: "partitions not given up",

@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use super::desk::{self, Job, Questions};
 use super::group::{Coordinator, Member, MemberId};
 use super::report::{Finding, Outcome};
-use super::{World, check};
+use super::{LIVENESS_TICKS_MAX, World, check};
 use crate::fault::Faults;
 use crate::scenario::Scenario;
 use crate::store::{Epoch, StoreError};
@@ -148,6 +148,34 @@ impl Consumers {
             Job::Writing { epoch, checkpoint, .. } => Some((epoch, checkpoint)),
             Job::Asked(..) | Job::Done(_) => None,
         }));
+    }
+
+    /// Ends all processes at once; nothing of theirs is on its way any more.
+    pub(super) fn crash_all(&mut self) {
+        for Replica { id, .. } in self.replicas.drain(..) {
+            self.coordinator.expel(id);
+        }
+    }
+
+    /// Runs until a consumer tells what the log has lost, and checks that this is what it has lost.
+    pub(super) fn tell_loss<S: Scenario>(&mut self, world: &mut World<'_, S>) -> Outcome {
+        for _ in 0..LIVENESS_TICKS_MAX {
+            world.tick += 1;
+            let Err(finding) = self.tick(world) else { continue };
+            let Finding::Consumer(error) = &finding else { return Err(finding) };
+            let stored = |partition| world.store.inner().stored(partition).next_offset;
+            let is_exact = match *error {
+                ConsumerError::Overtaken { partition, next_offset, low } => {
+                    stored(partition) == Some(next_offset) && low == world.log.start(partition)
+                }
+                ConsumerError::LogTooShort { partition, next_offset, high } => {
+                    stored(partition) == Some(next_offset) && high == world.log.end(partition)
+                }
+                _ => false,
+            };
+            return if is_exact { Ok(()) } else { Err(finding) };
+        }
+        Err(Finding::Stuck { ticks: LIVENESS_TICKS_MAX })
     }
 
     /// Lets everybody know where they stand.

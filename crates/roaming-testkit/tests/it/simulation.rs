@@ -7,11 +7,11 @@ use roaming_testkit::Seed;
 use roaming_testkit::simulation::{Report, simulate_sample};
 
 /// Number of seeds that each run of the test tries, from 0.
-const SEEDS: u64 = 500;
+const SEEDS: u64 = 3000;
 
 /// What must have happened at least once over all seeds: a simulation that does not do a thing proves
 /// nothing about it.
-const HAPPENINGS: [&str; 45] = [
+const HAPPENINGS: [&str; 47] = [
     "acknowledgement lost",
     "acquired in vain",
     "acquisition failed",
@@ -47,10 +47,12 @@ const HAPPENINGS: [&str; 45] = [
     "record lost in flight",
     "reload failed",
     "reread",
+    "retention overtook the store",
     "rewind",
     "row reloaded",
     "run paused",
     "run resumed",
+    "topic made anew",
     "truncation",
     "unknown_lane",
     "unknown_run",
