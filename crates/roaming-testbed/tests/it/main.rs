@@ -4,6 +4,7 @@ mod bad_days;
 mod compose;
 mod control;
 mod deaths;
+mod elastic;
 mod manifests;
 mod observability;
 mod outages;
