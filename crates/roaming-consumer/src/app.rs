@@ -221,7 +221,11 @@ impl<S: Store> App<S> {
 }
 
 /// Ties the store to the log, and learns the runs.
-async fn connect<S: Store>(config: &Config, store: &S, runs: &Runs<S>) -> Result<(), JobError> {
+pub(crate) async fn connect<S: Store>(
+    config: &Config,
+    store: &S,
+    runs: &Runs<S>,
+) -> Result<(), JobError> {
     store.bind_window(config.window).await?;
     let token = runs.token().await?.ok_or(ClientError::NoToken)?;
     store.bind_log(&token.to_string()).await?;

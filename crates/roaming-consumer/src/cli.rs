@@ -1,7 +1,7 @@
 //! The command line.
 
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::error::store_exit;
+use crate::replay::{ReplayFrom, Replayed, replay};
 use crate::verify::{VerifyError, find_run, verify};
 use crate::{App, Bound, Config, ConsumerError};
 
@@ -36,6 +37,8 @@ enum Command {
     Run,
     /// Compare runs with their ledgers: status 0 where all balance, 2 where one does not or is not finished
     Verify(VerifyArgs),
+    /// Count the whole log into another store, without a word to the group, and end
+    Replay(ReplayArgs),
     /// List the runs in the store
     Runs,
     /// Show or check the settings, and do nothing else
@@ -51,6 +54,13 @@ struct VerifyArgs {
     /// Every run that has ended, one line for each that balances
     #[arg(long)]
     all: bool,
+}
+
+#[derive(Debug, Args)]
+struct ReplayArgs {
+    /// Where to begin
+    #[arg(long)]
+    from: ReplayFrom,
 }
 
 impl Cli {
@@ -71,6 +81,7 @@ impl Cli {
         match self.command {
             None | Some(Command::Run) => daemon(settings, place).await,
             Some(Command::Verify(args)) => print_balance(place, args.run.as_deref()).await,
+            Some(Command::Replay(args)) => print_replay(settings, place, args.from).await,
             Some(Command::Runs) => print_runs(place).await,
             Some(Command::Config(args)) => args.execute(settings),
         }
@@ -129,6 +140,65 @@ async fn count(
     let result = App::on(bound, store.clone()).run(stop).await;
     store.close().await;
     result
+}
+
+/// Replays, and prints how much that was.
+async fn print_replay(settings: &Settings, place: Place, from: ReplayFrom) -> Exit {
+    let replayed = replay_into(Config::of(settings), place, from).await;
+    if io::stderr().is_terminal() {
+        eprintln!();
+    }
+    match replayed {
+        Ok(Replayed { partitions, records, records_wanted }) if records == records_wanted => {
+            let records = Grouped(records);
+            let text = format!(
+                "{records} records of {partitions} partitions are counted; `verify --all` with the same store compares their runs\n"
+            );
+            print(&text, Exit::Done)
+        }
+        Ok(Replayed { records, records_wanted, .. }) => Exit::Failed.tell(&Stopped {
+            records: Grouped(records).to_string(),
+            records_wanted: Grouped(records_wanted).to_string(),
+        }),
+        Err(error) => error.exit().tell(&error),
+    }
+}
+
+async fn replay_into(
+    config: Config,
+    place: Place,
+    from: ReplayFrom,
+) -> Result<Replayed, ConsumerError> {
+    let stop = CancellationToken::new();
+    stop_on_signal(stop.clone()).map_err(ConsumerError::Thread)?;
+    match place {
+        Place::File(path) => {
+            replay(config, SqliteStore::open(path).await?, from, stop, show_progress).await
+        }
+        Place::Postgres(options) => {
+            replay(config, PostgresStore::new(options), from, stop, show_progress).await
+        }
+    }
+}
+
+/// Keeps one line of a terminal up to date.
+fn show_progress(Replayed { records, records_wanted, .. }: Replayed) {
+    if io::stderr().is_terminal() {
+        let (records, wanted) = (Grouped(records), Grouped(records_wanted));
+        eprint!("\r{records} of {wanted} records ");
+        // It is for people who watch: a terminal that is gone is no reason to stop.
+        let _ = io::stderr().flush();
+    }
+}
+
+/// A replay was stopped.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "stopped at {records} of {records_wanted} records; `replay --from stored` goes on from there"
+)]
+struct Stopped {
+    records: String,
+    records_wanted: String,
 }
 
 /// Prints the balance of a run; of all that have ended where none is named.

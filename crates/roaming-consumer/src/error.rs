@@ -61,6 +61,14 @@ pub enum ConsumerError {
         /// Where the record stands.
         offset: u64,
     },
+    /// The store of a replay holds counts already.
+    #[error(
+        "the store has counted run `{run}` already, and is left as it is; name a fresh one with --store or --postgres-dsn, or go on where it stands with --from stored"
+    )]
+    NotFresh {
+        /// The first run of which anything is counted.
+        run: String,
+    },
     /// The client library does not start a partition that is ours.
     #[error(
         "the client has not started partition {partition} for 30 s; start the consumer again, nothing is lost"
@@ -98,7 +106,7 @@ impl ConsumerError {
     /// Returns the status to end with: wrong use and configuration have one of their own.
     pub fn exit(&self) -> Exit {
         match self {
-            Self::Config(_) | Self::Bind(_) => Exit::Usage,
+            Self::Config(_) | Self::Bind(_) | Self::NotFresh { .. } => Exit::Usage,
             Self::Store(error) => store_exit(error),
             _ => Exit::Failed,
         }

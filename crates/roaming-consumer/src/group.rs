@@ -90,9 +90,11 @@ pub struct Arrival<'a> {
     pub payload: &'a [u8],
 }
 
-/// A member of the group on Kafka, subscribed to `roaming.events`.
+/// A member of the group on Kafka, subscribed to `roaming.events`; or who reads all of it alone.
 pub(crate) struct KafkaGroup {
     consumer: BaseConsumer<Context>,
+    /// Whether the group is told anything.
+    is_member: bool,
 }
 
 /// Collects changes of the assignment, which the library tells from within a poll.
@@ -112,7 +114,20 @@ impl KafkaGroup {
             .create_with_context(Context::default())
             .map_err(failed)?;
         consumer.subscribe(&[topics::EVENTS]).map_err(failed)?;
-        Ok(Self { consumer })
+        Ok(Self { consumer, is_member: true })
+    }
+
+    /// Takes all partitions, outside of any group.
+    pub(crate) fn whole(settings: &KafkaSettings, partitions: u16) -> Result<Self, ConsumerError> {
+        let failed = |source| settings.explain("read roaming.events", source);
+        let consumer: BaseConsumer<Context> = settings
+            .consumer(CONSUMER_GROUP)
+            .create_with_context(Context::default())
+            .map_err(failed)?;
+        let numbers: Vec<u16> = (0..partitions).collect();
+        Context::assign(&consumer, &mut list(&numbers)).map_err(failed)?;
+        consumer.context().push(Change::Assigned(numbers));
+        Ok(Self { consumer, is_member: false })
     }
 }
 
@@ -179,6 +194,9 @@ impl Group for KafkaGroup {
         offsets: impl IntoIterator<Item = (u16, u64)>,
         mode: CommitMode,
     ) -> KafkaResult<()> {
+        if !self.is_member {
+            return Ok(());
+        }
         let mut list = TopicPartitionList::new();
         for (partition, offset) in offsets {
             let offset = Offset::Offset(offset.cast_signed());

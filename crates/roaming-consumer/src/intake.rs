@@ -117,8 +117,19 @@ impl<G: Group, D: Desk> Intake<G, D> {
     ///
     /// # Errors
     /// Fails where a person must act: the error says what to do.
-    pub fn run(mut self, stop: &CancellationToken) -> Result<(), ConsumerError> {
-        while !stop.is_cancelled() {
+    pub fn run(self, stop: &CancellationToken) -> Result<(), ConsumerError> {
+        self.run_until(|_| stop.is_cancelled())
+    }
+
+    /// Counts until `is_over` says so, then hands everything over.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub fn run_until(
+        mut self,
+        mut is_over: impl FnMut(&Self) -> bool,
+    ) -> Result<(), ConsumerError> {
+        while !is_over(&self) {
             if !self.step(Instant::now())? {
                 self.rest()?;
             }
@@ -157,6 +168,11 @@ impl<G: Group, D: Desk> Intake<G, D> {
     pub fn stop(&mut self, now: Instant) -> Result<(), ConsumerError> {
         let all = self.state.tasks.keys().copied().collect();
         self.begin_hand_over(all, now, false)
+    }
+
+    /// Returns the offset up to which a partition of this replica is stored.
+    pub fn stored(&self, partition: u16) -> Option<u64> {
+        self.state.tasks.get(&partition)?.stored_offset
     }
 
     /// Whether everything is handed over.

@@ -25,6 +25,7 @@ mod metrics;
 mod observer;
 mod page;
 mod partition_task;
+pub mod replay;
 mod runs;
 mod service_desk;
 pub mod verify;

@@ -195,13 +195,13 @@ async fn of_partition(ends: Arc<LogEnds>, partition: u16) -> KafkaResult<Ends> {
 }
 
 /// Asks the broker where partitions begin and end.
-struct LogEnds {
+pub(crate) struct LogEnds {
     client: BaseConsumer<LogContext>,
     settings: KafkaSettings,
 }
 
 impl LogEnds {
-    fn open(settings: &KafkaSettings) -> Result<Self, ClientError> {
+    pub(crate) fn open(settings: &KafkaSettings) -> Result<Self, ClientError> {
         let client = settings
             .reader()
             .create_with_context(LogContext::default())
@@ -209,8 +209,12 @@ impl LogEnds {
         Ok(Self { client, settings: settings.clone() })
     }
 
+    pub(crate) fn settings(&self) -> &KafkaSettings {
+        &self.settings
+    }
+
     /// Blocks for at most three times [`ENDS_TIMEOUT`].
-    fn of(&self, partition: u16) -> KafkaResult<Ends> {
+    pub(crate) fn of(&self, partition: u16) -> KafkaResult<Ends> {
         let ask =
             || self.client.fetch_watermarks(topics::EVENTS, i32::from(partition), ENDS_TIMEOUT);
         let mut found = ask();

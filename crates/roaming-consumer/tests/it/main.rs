@@ -11,4 +11,5 @@ mod harness;
 mod lost_topic;
 mod page;
 mod postgres;
+mod replay;
 mod restart;
