@@ -17,6 +17,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::clock::Moment;
 use crate::config::Config;
 use crate::fleet::TopicPartitions;
 use crate::metrics::ProducerMetrics;
@@ -93,8 +94,8 @@ impl App {
         };
         let committed = Committed::default();
         let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
-        let sender = Sender::try_new(SenderParts {
-            settings: config.kafka.clone(),
+        let parts = SenderParts {
+            kafka: config.kafka.clone(),
             unread_bytes_max: config.unread_bytes_max,
             committed: committed.clone(),
             metrics,
@@ -102,9 +103,9 @@ impl App {
             health: health.clone(),
             observer,
             gate: config.gate,
-            commands: inbox,
-        })?;
-        tasks.spawn_thread("sender", move || sender.run())?;
+        };
+        let sender = Sender::try_new(parts, Moment::now())?;
+        tasks.spawn_thread("sender", move || sender.run(inbox))?;
 
         let watch = Watch {
             settings: config.kafka.clone(),

@@ -12,8 +12,8 @@ use roaming_service::topics;
 use roaming_sim::control::{ControlRecord, RunState};
 use roaming_sim::{Simulation, Specification, SpecificationError};
 
+use crate::client::{SLOTS_MAX, Slot};
 use crate::lane::LaneSender;
-use crate::outbox::{SLOTS_MAX, Slot};
 use crate::progress::Progress;
 
 /// The lanes of a run advance together within a window of this length, also at full speed, so that the
@@ -87,8 +87,8 @@ pub struct OwnedLane {
     pub(crate) events_partition: u16,
     /// Its partition of `roaming.lanes`.
     pub(crate) lanes_partition: u16,
-    /// When it last said something.
-    pub(crate) last_sent: Instant,
+    /// When it last said something, or had nothing to say in its first turn; `None` before that.
+    pub(crate) last_sent: Option<Instant>,
 }
 
 impl Fleet {
@@ -292,7 +292,7 @@ impl Fleet {
                     lane,
                     events_partition: lane.partition(specification.events_partitions),
                     lanes_partition,
-                    last_sent: Instant::now(),
+                    last_sent: None,
                 });
                 run.slots.insert(lane, slot);
                 // The window opens anew where the earliest lane is.

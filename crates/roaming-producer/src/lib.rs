@@ -1,8 +1,8 @@
 //! The producer daemon: lanes of events onto the log, and load-scenarios.
 //!
 //! An event begins in the engine's lane, which [`lane::LaneSender`] owns; the sender thread
-//! ([`sender`]) gives each lane its turn, and [`wire`] hands what it says to the Kafka client in
-//! [`outbox`], as far as pacing and [`flow`] control allow. The broker's acknowledgement comes back the
+//! ([`sender`]) gives each lane its turn, and [`wire`] hands what it says to the Kafka [`client`]
+//! through its [`outbox`], as far as pacing and [`flow`] control allow. The broker's acknowledgement comes back the
 //! same way and becomes [`progress`] on `roaming.lanes`. Which lanes are driven follows from the group
 //! ([`ownership`]) and from the control records ([`follow`]), and is kept in [`fleet`]. [`App`] puts it
 //! together; [`commands`] are what a person types.
@@ -11,7 +11,8 @@
 
 mod app;
 pub mod cli;
-mod clock;
+pub mod client;
+pub mod clock;
 pub mod commands;
 mod config;
 pub mod fleet;

@@ -16,7 +16,8 @@ pub struct Observer {
 }
 
 impl Observer {
-    pub(crate) fn new(acknowledged: IntCounter) -> Self {
+    /// Makes a view that nothing was shown yet; `acknowledged` counts the acknowledged events.
+    pub fn new(acknowledged: IntCounter) -> Self {
         Self { acknowledged, lanes: Arc::default() }
     }
 

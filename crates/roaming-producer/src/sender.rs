@@ -2,29 +2,30 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc::SyncSender;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use roaming_service::backoff::Backoff;
 use roaming_service::health::Health;
-use roaming_service::kafka::{ClientError, KafkaSettings};
+use roaming_service::kafka::ClientError;
 use roaming_service::telemetry::chain;
 use roaming_sim::control::ControlRecord;
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{mpsc, watch};
 use tracing::{error, info, warn};
 
-use crate::clock::wall_unix_ms;
+use crate::client::{Connect, Slot};
+use crate::clock::Moment;
 use crate::fleet::{Fleet, PartitionProgress, TopicPartitions};
 use crate::metrics::ProducerMetrics;
 use crate::observer::Observer;
-use crate::outbox::Slot;
 use crate::progress;
 use crate::watch::Committed;
 use crate::wire::{Pace, Turn, Wire, WireError};
 
 /// How often progress is recorded.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
-/// How long the thread waits for the broker where no lane can move.
+/// How long the thread rests where no lane can move.
 const IDLE_WAIT: Duration = Duration::from_millis(2);
 /// The same where nothing is on its way either.
 const REST_WAIT: Duration = Duration::from_millis(10);
@@ -86,9 +87,9 @@ pub enum Command {
 }
 
 /// What the sender is made of.
-pub struct SenderParts {
-    /// Where to send to.
-    pub settings: KafkaSettings,
+pub struct SenderParts<K> {
+    /// What opens its clients.
+    pub kafka: K,
     /// Bound of flow control, for each partition.
     pub unread_bytes_max: u64,
     /// How far the consumers are.
@@ -103,15 +104,14 @@ pub struct SenderParts {
     pub observer: Observer,
     /// Nothing is sent while this says `false`.
     pub gate: Option<watch::Receiver<bool>>,
-    /// What it is told. It ends when all ends that tell it are gone.
-    pub commands: mpsc::Receiver<Command>,
 }
 
-/// The sender's state.
-pub struct Sender {
-    parts: SenderParts,
+/// The sender: a state machine that is told what to do and what time it is, and waits for nothing. Only
+/// [`run`](Self::run), the loop of its thread, reads clocks and rests.
+pub struct Sender<K: Connect> {
+    parts: SenderParts<K>,
     fleet: Fleet,
-    wire: Wire,
+    wire: Wire<K::Client>,
     backoff: Backoff,
     /// Runs that are refused, with the reasons as they were logged.
     refused: BTreeMap<String, String>,
@@ -128,18 +128,18 @@ pub struct Sender {
     given_up: Option<Instant>,
 }
 
-impl Sender {
+impl<K: Connect> Sender<K> {
     /// Makes a sender; nothing is connected yet.
     ///
     /// # Errors
     /// Fails where the client library refuses the settings.
-    pub fn try_new(parts: SenderParts) -> Result<Self, ClientError> {
-        let wire = Wire::open(
-            &parts.settings,
+    pub fn try_new(mut parts: SenderParts<K>, now: Moment) -> Result<Self, ClientError> {
+        let wire = Wire::new(
+            parts.kafka.connect()?,
             parts.unread_bytes_max,
             parts.committed.clone(),
             parts.metrics.clone(),
-        )?;
+        );
         let mut fleet = Fleet::default();
         fleet.lay_out(parts.partitions);
         Ok(Self {
@@ -149,10 +149,10 @@ impl Sender {
             backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(2)),
             refused: BTreeMap::new(),
             forgotten: Vec::new(),
-            recorded: Instant::now(),
-            unhindered: Instant::now(),
+            recorded: now.instant,
+            unhindered: now.instant,
             is_hindered: false,
-            answered: Instant::now(),
+            answered: now.instant,
             given_up: None,
         })
     }
@@ -161,47 +161,58 @@ impl Sender {
     ///
     /// # Errors
     /// Fails where the client library refuses the settings. A broker that is away is waited for.
-    pub fn run(mut self) -> Result<(), ClientError> {
+    pub fn run(mut self, mut commands: mpsc::Receiver<Command>) -> Result<(), ClientError> {
         loop {
-            match self.parts.commands.try_recv() {
+            match commands.try_recv() {
                 Ok(command) => {
-                    self.obey(command)?;
+                    self.obey(command, Moment::now())?;
                     continue;
                 }
                 Err(TryRecvError::Disconnected) => return Ok(()),
                 Err(TryRecvError::Empty) => {}
             }
-            if let Err(error) = self.step() {
-                self.recover(&error)?;
-            }
+            // Not in the client's own wait, which spins for its last millisecond: half of a processor at two
+            // of them.
+            thread::sleep(self.step(Moment::now())?);
         }
     }
 
-    /// One turn of every lane, and what the broker says to it.
-    fn step(&mut self) -> Result<(), WireError> {
-        let turn = self.turn()?;
-        let wait = match turn {
+    /// Takes what the broker says, and gives every lane its turn; returns how long nothing is to be done
+    /// then.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub fn step(&mut self, now: Moment) -> Result<Duration, ClientError> {
+        match self.go_on(now) {
+            Ok(rest) => Ok(rest),
+            Err(error) => self.recover(&error, now).map(|()| Duration::ZERO),
+        }
+    }
+
+    fn go_on(&mut self, now: Moment) -> Result<Duration, WireError> {
+        let acknowledged = self.wire.settle(&mut self.fleet)?;
+        self.watch_broker(acknowledged, now);
+        let turn = self.turn(now)?;
+        self.watch_consumers(turn, now);
+        if now.since(self.recorded) >= PROGRESS_INTERVAL {
+            self.recorded = now.instant;
+            self.record()?;
+        }
+        Ok(match turn {
+            _ if acknowledged > 0 => Duration::ZERO,
             Turn::Moved => Duration::ZERO,
             _ if self.wire.in_flight() > 0 || self.wire.is_held() => IDLE_WAIT,
             _ => REST_WAIT,
-        };
-        let acknowledged = self.wire.settle(&mut self.fleet, wait)?;
-        self.watch_broker(acknowledged);
-        self.watch_consumers(turn);
-        if self.recorded.elapsed() >= PROGRESS_INTERVAL {
-            self.recorded = Instant::now();
-            self.record()?;
-        }
-        Ok(())
+        })
     }
 
     /// Says in `/readyz` whether the broker takes what is sent.
-    fn watch_broker(&mut self, acknowledged: usize) {
+    fn watch_broker(&mut self, acknowledged: usize, now: Moment) {
         let health = &self.parts.health;
         let is_answered = acknowledged > 0 || self.wire.in_flight() == 0;
         if is_answered
             && self.wire.progress_in_flight() == 0
-            && self.given_up.is_some_and(|at| at.elapsed() > SOUND_AFTER)
+            && self.given_up.is_some_and(|at| now.since(at) > SOUND_AFTER)
         {
             self.given_up = None;
             self.backoff.reset();
@@ -209,9 +220,9 @@ impl Sender {
             info!("what was not delivered before is delivered");
         }
         if is_answered {
-            self.answered = Instant::now();
+            self.answered = now.instant;
             health.release(HEALTH_SILENCE);
-        } else if self.answered.elapsed() > SILENCE_MAX {
+        } else if now.since(self.answered) > SILENCE_MAX {
             let in_flight = self.wire.in_flight();
             health.hold(
                 HEALTH_SILENCE,
@@ -224,7 +235,7 @@ impl Sender {
     }
 
     /// Says in the log and in `/readyz` where lanes wait for consumers that read nothing.
-    fn watch_consumers(&mut self, turn: Turn) {
+    fn watch_consumers(&mut self, turn: Turn, now: Moment) {
         // Where their offsets are not known, that is what is wrong, and said elsewhere.
         let is_known = self.parts.committed.are_known();
         if turn != Turn::Held || self.wire.in_flight() > 0 || !is_known {
@@ -232,8 +243,8 @@ impl Sender {
                 info!("lanes wait for consumers no more");
                 self.parts.health.release(HEALTH_CONSUMERS);
             }
-            (self.unhindered, self.is_hindered) = (Instant::now(), false);
-        } else if self.unhindered.elapsed() > UNREAD_MAX && !self.is_hindered {
+            (self.unhindered, self.is_hindered) = (now.instant, false);
+        } else if now.since(self.unhindered) > UNREAD_MAX && !self.is_hindered {
             self.is_hindered = true;
             warn!(partitions = ?self.wire.held(), "{UNREAD_ADVICE}");
             self.parts.health.hold(HEALTH_CONSUMERS, UNREAD_ADVICE);
@@ -241,16 +252,15 @@ impl Sender {
     }
 
     /// Gives every lane its turn; says whether any moved, or at least wanted to.
-    fn turn(&mut self) -> Result<Turn, WireError> {
+    fn turn(&mut self, now: Moment) -> Result<Turn, WireError> {
         if self.parts.gate.as_ref().is_some_and(|gate| !*gate.borrow()) {
             return Ok(Turn::Quiet);
         }
-        let (wall, now) = (wall_unix_ms(), Instant::now());
         let (mut moved, mut held) = (false, false);
         let Fleet { runs, lanes, .. } = &mut self.fleet;
         let running = runs.values_mut().filter(|run| run.record.state.is_alive());
         for run in running {
-            let pace = Pace::of(run, wall);
+            let pace = Pace::of(run, now.unix_ms);
             let mut all_quiet = true;
             for &slot in run.slots.values() {
                 let Some(lane) = &mut lanes[usize::from(slot)] else { continue };
@@ -322,11 +332,11 @@ impl Sender {
         self.parts.observer.show(positions);
     }
 
-    fn obey(&mut self, command: Command) -> Result<(), ClientError> {
+    fn obey(&mut self, command: Command, now: Moment) -> Result<(), ClientError> {
         match command {
             Command::Control { name, record } => {
                 let superseded = self.fleet.superseded(&name, record.as_deref());
-                self.give_up(&superseded)?;
+                self.give_up(&superseded, now)?;
                 let state = record.as_ref().map(|record| record.state.as_str());
                 info!(run = name, state, "control record");
                 self.fleet.apply(&name, record.map(|record| *record));
@@ -335,7 +345,7 @@ impl Sender {
             Command::Partitions(partitions) => {
                 info!(partitions.events, partitions.lanes, "topics have other partitions");
                 let slots = self.fleet.misplaced(partitions);
-                self.give_up(&slots)?;
+                self.give_up(&slots, now)?;
                 self.fleet.lay_out(partitions);
             }
             Command::Owned { partition, progress } => {
@@ -344,7 +354,7 @@ impl Sender {
             }
             Command::Revoked { partitions, done } => {
                 let slots = self.fleet.slots_in(&partitions);
-                self.give_up(&slots)?;
+                self.give_up(&slots, now)?;
                 self.fleet.disown(&partitions);
                 info!(?partitions, lanes = slots.len(), "partitions of lanes given up");
                 // Who asked may have stopped waiting.
@@ -394,7 +404,7 @@ impl Sender {
     }
 
     /// Stops lanes: waits for what is on its way, records how far they are, and lets them go.
-    fn give_up(&mut self, slots: &[Slot]) -> Result<(), ClientError> {
+    fn give_up(&mut self, slots: &[Slot], now: Moment) -> Result<(), ClientError> {
         if slots.is_empty() {
             return Ok(());
         }
@@ -403,7 +413,7 @@ impl Sender {
         match drained {
             Ok(()) => Ok(()),
             // Their reports must find no other lane, so that the client goes with them.
-            Err(error) => self.recover(&error),
+            Err(error) => self.recover(&error, now),
         }
     }
 
@@ -425,21 +435,22 @@ impl Sender {
             if start.elapsed() > DRAIN_TIMEOUT {
                 return Err(WireError::Late { in_flight: on_their_way, waited: DRAIN_TIMEOUT });
             }
-            self.wire.settle(&mut self.fleet, IDLE_WAIT)?;
+            thread::sleep(IDLE_WAIT);
+            self.wire.settle(&mut self.fleet)?;
         }
     }
 
     /// Gives the client up, and starts every lane again from what was acknowledged.
-    fn recover(&mut self, failure: &WireError) -> Result<(), ClientError> {
+    fn recover(&mut self, failure: &WireError, now: Moment) -> Result<(), ClientError> {
         let pause = self.backoff.pause();
         self.parts.metrics.delivery_failures.inc();
         let reason = chain(failure);
         warn!(error = reason, ?pause, "client given up, its lanes resume");
         self.parts.health.hold(HEALTH_DELIVERY, reason);
-        self.wire.reopen(&self.parts.settings)?;
+        self.wire.replace(self.parts.kafka.connect()?);
         self.fleet.restart();
-        std::thread::sleep(pause);
-        self.given_up = Some(Instant::now());
+        thread::sleep(pause);
+        self.given_up = Some(now.instant + pause);
         Ok(())
     }
 }

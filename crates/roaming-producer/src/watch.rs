@@ -49,6 +49,11 @@ impl Committed {
         self.lock().entry(partition).or_default();
     }
 
+    /// Takes note of the next offset that the consumers will read; `None` where nothing is committed.
+    pub fn tell(&self, partition: u16, offset: Option<u64>) {
+        self.lock().insert(partition, offset);
+    }
+
     /// Says whether anything is unread.
     pub fn set_busy(&self, busy: bool) {
         self.busy.store(busy, Ordering::Relaxed);
@@ -173,11 +178,10 @@ fn ask(
         return Ok(());
     }
     let found = client.committed_offsets(wanted, ANSWER_TIMEOUT)?;
-    let mut offsets = committed.lock();
     for element in found.elements() {
         element.error()?;
         let offset = element.offset().to_raw().and_then(|offset| u64::try_from(offset).ok());
-        offsets.insert(element.partition().unsigned_abs() as u16, offset);
+        committed.tell(element.partition().unsigned_abs() as u16, offset);
     }
     Ok(())
 }

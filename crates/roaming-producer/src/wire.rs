@@ -1,18 +1,18 @@
 //! Drives one lane onto the wire, as far as time, flow control and room allow.
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use roaming_events::SimTime;
-use roaming_service::kafka::{ClientError, KafkaSettings};
 use roaming_sim::control::Speed;
 
-use crate::clock::wall_unix_ms;
+use crate::client::{Client, Delivery, Slot, Tag, Undelivered};
+use crate::clock::Moment;
 use crate::fleet::{Fleet, OwnedLane, Run};
 use crate::flow::FlowControl;
 use crate::lane::{AcknowledgementError, Step};
 use crate::metrics::ProducerMetrics;
-use crate::outbox::{Delivery, Outbox, Slot, Tag, Undelivered};
+use crate::outbox::Outbox;
 use crate::watch::Committed;
 
 /// How many events a lane sends before the next one has its turn.
@@ -21,8 +21,8 @@ const BURST: usize = 256;
 const MARKER_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The client, and what decides whether it takes more.
-pub struct Wire {
-    outbox: Outbox,
+pub struct Wire<C> {
+    outbox: Outbox<C>,
     flow: FlowControl,
     committed: Committed,
     metrics: ProducerMetrics,
@@ -91,36 +91,29 @@ pub enum WireError {
     },
 }
 
-impl Wire {
-    /// Opens a client; `unread_bytes_max` is the bound of flow control.
-    ///
-    /// # Errors
-    /// Fails where the client library refuses the settings.
-    pub fn open(
-        settings: &KafkaSettings,
+impl<C: Client> Wire<C> {
+    /// Sends through a client that has sent nothing yet; `unread_bytes_max` is the bound of flow control.
+    pub fn new(
+        client: C,
         unread_bytes_max: u64,
         committed: Committed,
         metrics: ProducerMetrics,
-    ) -> Result<Self, ClientError> {
-        Ok(Self {
-            outbox: Outbox::open(settings)?,
+    ) -> Self {
+        Self {
+            outbox: Outbox::new(client),
             flow: FlowControl::new(unread_bytes_max),
             committed,
             metrics,
             held: BTreeSet::new(),
             payload: Vec::new(),
             deliveries: Vec::new(),
-        })
+        }
     }
 
     /// Gives the client up for a new one. What was on its way may arrive all the same.
-    ///
-    /// # Errors
-    /// As [`open`](Self::open).
-    pub fn reopen(&mut self, settings: &KafkaSettings) -> Result<(), ClientError> {
-        self.outbox = Outbox::open(settings)?;
+    pub fn replace(&mut self, client: C) {
+        self.outbox = Outbox::new(client);
         self.flow.forget_in_flight();
-        Ok(())
     }
 
     /// Gives a lane its turn: a burst of events at most.
@@ -132,10 +125,9 @@ impl Wire {
         slot: Slot,
         lane: &mut OwnedLane,
         pace: &Pace,
-        now: Instant,
+        now: Moment,
     ) -> Result<Turn, WireError> {
         let partition = lane.events_partition;
-        let created = wall_unix_ms();
         let mut turn = Turn::Quiet;
         for _ in 0..BURST {
             if !self.takes(partition) {
@@ -154,7 +146,7 @@ impl Wire {
                 Step::Forwarding => return Ok(Turn::Moved),
                 Step::Wait if turn == Turn::Moved => return Ok(Turn::Moved),
                 Step::Wait => {
-                    self.mark(lane, now, created)?;
+                    self.mark(lane, now)?;
                     return Ok(Turn::Quiet);
                 }
                 Step::Done => return Ok(turn),
@@ -162,9 +154,9 @@ impl Wire {
             let key = id.text();
             let bytes = (key.len() + self.payload.len()) as u64;
             let tag = Tag::Numbered(slot, id.sequence);
-            self.outbox.send_event(partition, (&key, &self.payload), tag, created)?;
+            self.outbox.send_event(partition, (&key, &self.payload), tag, now.unix_ms)?;
             self.flow.sent(partition, bytes);
-            lane.last_sent = now;
+            lane.last_sent = Some(now.instant);
             turn = Turn::Moved;
         }
         Ok(turn)
@@ -183,22 +175,18 @@ impl Wire {
     }
 
     /// Says that a lane is quiet, where it said nothing for a while.
-    fn mark(
-        &mut self,
-        lane: &mut OwnedLane,
-        now: Instant,
-        created_unix_ms: u64,
-    ) -> Result<(), WireError> {
-        if now.duration_since(lane.last_sent) < MARKER_INTERVAL {
+    fn mark(&mut self, lane: &mut OwnedLane, now: Moment) -> Result<(), WireError> {
+        let last_sent = *lane.last_sent.get_or_insert(now.instant);
+        if now.since(last_sent) < MARKER_INTERVAL {
             return Ok(());
         }
         let Some(marker) = lane.sender.marker(&mut self.payload) else { return Ok(()) };
         let key = marker.key();
         let record = (key.as_slice(), self.payload.as_slice());
-        self.outbox.send_event(lane.events_partition, record, Tag::Marker, created_unix_ms)?;
+        self.outbox.send_event(lane.events_partition, record, Tag::Marker, now.unix_ms)?;
         self.flow.sent(lane.events_partition, (key.len() + self.payload.len()) as u64);
         self.metrics.markers.inc();
-        lane.last_sent = now;
+        lane.last_sent = Some(now.instant);
         Ok(())
     }
 
@@ -230,14 +218,14 @@ impl Wire {
         Ok(has_room)
     }
 
-    /// Waits for what the broker and the consumers say, and tells the lanes; returns how many records the
-    /// broker acknowledged.
+    /// Takes what the broker and the consumers have said, and tells the lanes; returns how many records
+    /// the broker acknowledged.
     ///
     /// # Errors
     /// As [`drive`](Self::drive).
-    pub fn settle(&mut self, fleet: &mut Fleet, wait: Duration) -> Result<usize, WireError> {
+    pub fn settle(&mut self, fleet: &mut Fleet) -> Result<usize, WireError> {
         self.deliveries.clear();
-        let polled = self.outbox.poll(wait, &mut self.deliveries);
+        let polled = self.outbox.poll(&mut self.deliveries);
         let (mut events, mut bytes, mut order) = (0, 0, Ok(()));
         for delivery in &self.deliveries {
             if delivery.tag == Tag::Progress {
