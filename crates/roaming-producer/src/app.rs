@@ -56,7 +56,7 @@ impl App {
         info!(address = %server.address(), "serving /metrics, /healthz and /readyz");
         let registry = Registry::new();
         let metrics = ProducerMetrics::register(&registry)?;
-        let observer = Observer::new(metrics.events_acknowledged.clone());
+        let observer = Observer::new(&metrics);
         Ok(Self { config, server, registry, health: Health::default(), metrics, observer })
     }
 

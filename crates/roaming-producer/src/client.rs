@@ -85,32 +85,41 @@ pub enum Tag {
     Numbered(Slot, Sequence),
     /// A marker.
     Marker,
-    /// A progress record.
-    Progress,
+    /// A progress record of the lane in this slot.
+    Progress(Slot),
+    /// A tombstone, which takes a progress record back.
+    Tombstone,
 }
 
 // A tag travels through the client as a pointer: 16 bits of slot and 48 of sequence. The highest slot
-// is never given out and leaves room for the two other kinds.
+// is never given out and leaves room for the other kinds; progress has its slot in the lowest bits there.
 const _: () = assert!(usize::BITS == 64);
-const MARKER: usize = usize::MAX - 1;
-const PROGRESS: usize = usize::MAX;
+const SEQUENCE_BITS: u32 = 48;
+const PROGRESS: usize = SLOTS_MAX << SEQUENCE_BITS;
+const PROGRESS_LAST: usize = PROGRESS + SLOTS_MAX;
+const TOMBSTONE: usize = usize::MAX - 1;
+const MARKER: usize = usize::MAX;
 
 impl Tag {
     fn to_bits(self) -> usize {
         match self {
-            Self::Numbered(slot, sequence) => usize::from(slot) << 48 | sequence.get() as usize,
+            Self::Numbered(slot, sequence) => {
+                usize::from(slot) << SEQUENCE_BITS | sequence.get() as usize
+            }
             Self::Marker => MARKER,
-            Self::Progress => PROGRESS,
+            Self::Progress(slot) => PROGRESS + usize::from(slot),
+            Self::Tombstone => TOMBSTONE,
         }
     }
 
     fn from_bits(bits: usize) -> Self {
-        const SEQUENCE: usize = (1 << 48) - 1;
+        const SEQUENCE: usize = (1 << SEQUENCE_BITS) - 1;
         match bits {
             MARKER => Self::Marker,
-            PROGRESS => Self::Progress,
+            TOMBSTONE => Self::Tombstone,
+            PROGRESS..=PROGRESS_LAST => Self::Progress(bits as Slot),
             _ => Self::Numbered(
-                (bits >> 48) as Slot,
+                (bits >> SEQUENCE_BITS) as Slot,
                 Sequence::try_new((bits & SEQUENCE) as u64).unwrap_or(Sequence::NONE),
             ),
         }
@@ -294,7 +303,9 @@ mod tests {
             Tag::Numbered(0, Sequence::ZERO),
             Tag::Numbered(0xfffe, last),
             Tag::Marker,
-            Tag::Progress,
+            Tag::Progress(0),
+            Tag::Progress(0xfffe),
+            Tag::Tombstone,
         ] {
             assert_eq!(Tag::from_bits(tag.to_bits()), tag);
         }

@@ -89,16 +89,27 @@ pub struct OwnedLane {
     pub(crate) lanes_partition: u16,
     /// When it last said something, or had nothing to say in its first turn; `None` before that.
     pub(crate) last_sent: Option<Instant>,
+    /// Its progress records that are on their way.
+    pub(crate) progress_in_flight: usize,
+}
+
+impl OwnedLane {
+    /// Returns how much must be acknowledged, or recorded, before the lane is at rest: nothing of it is on
+    /// its way then, and the next owner repeats nothing.
+    pub(crate) fn outstanding(&self) -> usize {
+        let unrecorded = usize::from(self.sender.has_unrecorded());
+        self.sender.in_flight() + self.progress_in_flight + unrecorded
+    }
 }
 
 impl Fleet {
     /// Returns the lanes that must be stopped before [`apply`](Self::apply) is called with the same
     /// record: those of a run that is stopped, deleted, or replaced by another of its name.
-    pub fn superseded(&self, name: &str, record: Option<&ControlRecord>) -> Vec<Slot> {
-        let Some(run) = self.runs.get(name) else { return Vec::new() };
+    pub fn superseded(&self, name: &str, record: Option<&ControlRecord>) -> BTreeSet<Slot> {
+        let Some(run) = self.runs.get(name) else { return BTreeSet::new() };
         let goes_on =
             record.is_some_and(|record| record.run == run.record.run && record.state.is_alive());
-        if goes_on { Vec::new() } else { run.slots.values().copied().collect() }
+        if goes_on { BTreeSet::new() } else { run.slots.values().copied().collect() }
     }
 
     /// Takes a run's control record into account; `None` where the topic holds none any more.
@@ -160,7 +171,7 @@ impl Fleet {
 
     /// Returns the lanes that must be stopped before [`lay_out`](Self::lay_out) is called with the same
     /// numbers: those of runs that the topics have no room for.
-    pub fn misplaced(&self, partitions: TopicPartitions) -> Vec<Slot> {
+    pub fn misplaced(&self, partitions: TopicPartitions) -> BTreeSet<Slot> {
         let misplaced =
             self.runs.values().filter(|run| partitions.check(run.specification()).is_err());
         misplaced.flat_map(|run| run.slots.values().copied()).collect()
@@ -189,21 +200,25 @@ impl Fleet {
         forgotten
     }
 
-    /// Gives partitions up; their lanes must have been [released](Self::release).
+    /// Gives partitions up.
+    ///
+    /// # Panics
+    /// Panics where a lane of theirs is not [released](Self::release): its next owner would not be alone.
     pub fn disown(&mut self, partitions: &BTreeSet<u16>) {
+        assert!(self.slots_in(partitions).is_empty(), "lanes are released before their partition");
         self.owned.retain(|partition, _| !partitions.contains(partition));
         self.take_up();
     }
 
     /// Returns the lanes whose progress stands in one of these partitions.
-    pub fn slots_in(&self, partitions: &BTreeSet<u16>) -> Vec<Slot> {
+    pub fn slots_in(&self, partitions: &BTreeSet<u16>) -> BTreeSet<Slot> {
         let owned = self.lanes().filter(|(_, lane)| partitions.contains(&lane.lanes_partition));
         owned.map(|(slot, _)| slot).collect()
     }
 
     /// Stops driving lanes, and keeps where they are.
-    pub fn release(&mut self, slots: &[Slot]) {
-        for &slot in slots {
+    pub fn release(&mut self, slots: impl IntoIterator<Item = Slot>) {
+        for slot in slots {
             let Some(lane) = self.lanes[usize::from(slot)].take() else { continue };
             if let Some(progress) = self.owned.get_mut(&lane.lanes_partition) {
                 progress.insert((lane.run, lane.lane), lane.sender.position());
@@ -229,6 +244,7 @@ impl Fleet {
                 if let Some(lane) = &mut self.lanes[usize::from(slot)] {
                     lane.sender = run.resume(lane.lane, Some(&lane.sender.position()));
                     lane.sender.record_again();
+                    lane.progress_in_flight = 0;
                 }
             }
         }
@@ -293,6 +309,7 @@ impl Fleet {
                     events_partition: lane.partition(specification.events_partitions),
                     lanes_partition,
                     last_sent: None,
+                    progress_in_flight: 0,
                 });
                 run.slots.insert(lane, slot);
                 // The window opens anew where the earliest lane is.
@@ -445,7 +462,7 @@ mod tests {
         let deleted = fleet.runs[&names[0]].record.delete(1, SimTime::default());
         let slots = fleet.superseded(&names[0], Some(&deleted));
         assert_eq!(slots.len(), 4096);
-        fleet.release(&slots);
+        fleet.release(slots);
         fleet.apply(&names[0], Some(deleted));
         assert!(fleet.refused().is_empty(), "{:?}", fleet.refused());
         assert_eq!(fleet.lanes().count(), (names.len() - 1) * 4096);
@@ -498,7 +515,7 @@ mod tests {
         ] {
             let slots = fleet.misplaced(few);
             assert_eq!(slots.len(), 2);
-            fleet.release(&slots);
+            fleet.release(slots);
             fleet.lay_out(few);
             assert_eq!(fleet.lanes().count(), 0);
             let told = fleet.refused()["run"].to_string();

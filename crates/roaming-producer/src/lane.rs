@@ -106,7 +106,7 @@ impl LaneSender {
         if self.end != EndMarker::Ahead {
             return Step::Done;
         }
-        if self.engine.sequence() < self.resume_at && !self.engine.is_exhausted() {
+        if self.is_behind() {
             return self.forward();
         }
         if until <= self.quiet_until {
@@ -196,14 +196,26 @@ impl LaneSender {
 
     /// Returns the progress to record, where it changed since the last call.
     pub fn progress(&mut self) -> Option<Progress> {
-        let progress = self.position();
-        let offer = (progress.acknowledged, progress.ended);
-        let first = self.offered.is_none() && offer == (Sequence::ZERO, false);
-        if first || self.offered == Some(offer) {
+        if !self.has_unrecorded() {
             return None;
         }
-        self.offered = Some(offer);
+        let progress = self.position();
+        self.offered = Some((progress.acknowledged, progress.ended));
         Some(progress)
+    }
+
+    /// Whether [`progress`](Self::progress) has something to return.
+    pub fn has_unrecorded(&self) -> bool {
+        let offer = (self.acknowledged, self.has_ended());
+        let first = self.offered.is_none() && offer == (Sequence::ZERO, false);
+        !first && self.offered != Some(offer)
+    }
+
+    /// Whether the lane moves to where its progress stands, so that its next step sends nothing.
+    pub fn is_behind(&self) -> bool {
+        self.end == EndMarker::Ahead
+            && self.engine.sequence() < self.resume_at
+            && !self.engine.is_exhausted()
     }
 
     /// Takes note that what [`progress`](Self::progress) returned last may not have been recorded.

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use prometheus::IntCounter;
 use roaming_events::{LaneId, RunId};
 
+use crate::metrics::ProducerMetrics;
 use crate::progress::Progress;
 
 /// A view of a running producer; clones share it. It is brought up to date about once a second.
@@ -16,9 +17,9 @@ pub struct Observer {
 }
 
 impl Observer {
-    /// Makes a view that nothing was shown yet; `acknowledged` counts the acknowledged events.
-    pub fn new(acknowledged: IntCounter) -> Self {
-        Self { acknowledged, lanes: Arc::default() }
+    /// Makes a view of a producer that counts in `metrics`.
+    pub fn new(metrics: &ProducerMetrics) -> Self {
+        Self { acknowledged: metrics.events_acknowledged.clone(), lanes: Arc::default() }
     }
 
     pub(crate) fn show(&self, positions: Vec<Progress>) {

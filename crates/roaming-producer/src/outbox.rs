@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use roaming_service::topics;
 
-use crate::client::{Client, Delivery, Outgoing, Tag, Undelivered};
+use crate::client::{Client, Delivery, Outgoing, Slot, Tag, Undelivered};
 
 /// Records on their way at most; below the client's own bound, so that it never refuses one. More would
 /// only wait in the client, and be out of the processor's cache when their turn comes; these are enough for
@@ -86,17 +86,17 @@ impl<C: Client> Outbox<C> {
         Ok(())
     }
 
-    /// Hands a progress record to the client.
+    /// Hands a progress record of the lane in `slot` to the client.
     ///
     /// # Errors
     /// As [`send_event`](Self::send_event).
     pub fn send_progress(
         &mut self,
         partition: u16,
-        key: &[u8],
-        payload: &[u8],
+        (key, payload): (&[u8], &[u8]),
+        slot: Slot,
     ) -> Result<(), Undelivered> {
-        self.send_to_lanes(partition, key, Some(payload))
+        self.send_to_lanes(partition, key, Some(payload), Tag::Progress(slot))
     }
 
     /// Hands a tombstone for `roaming.lanes` to the client: the key's records are to be forgotten.
@@ -104,7 +104,7 @@ impl<C: Client> Outbox<C> {
     /// # Errors
     /// As [`send_event`](Self::send_event).
     pub fn send_tombstone(&mut self, partition: u16, key: &[u8]) -> Result<(), Undelivered> {
-        self.send_to_lanes(partition, key, None)
+        self.send_to_lanes(partition, key, None, Tag::Tombstone)
     }
 
     fn send_to_lanes(
@@ -112,13 +112,14 @@ impl<C: Client> Outbox<C> {
         partition: u16,
         key: &[u8],
         payload: Option<&[u8]>,
+        tag: Tag,
     ) -> Result<(), Undelivered> {
         self.send(&Outgoing {
             topic: topics::LANES,
             partition,
             key,
             payload,
-            tag: Tag::Progress,
+            tag,
             created_unix_ms: None,
         })?;
         self.progress_records += 1;
@@ -143,7 +144,7 @@ impl<C: Client> Outbox<C> {
             self.records -= 1;
             self.bytes -= delivery.bytes;
             match delivery.tag {
-                Tag::Progress => self.progress_records -= 1,
+                Tag::Progress(_) | Tag::Tombstone => self.progress_records -= 1,
                 Tag::Marker | Tag::Numbered(..) => {
                     self.first_acknowledged.insert(delivery.partition);
                 }
@@ -157,7 +158,7 @@ impl<C: Client> Outbox<C> {
         self.records
     }
 
-    /// Returns how many progress records are on their way.
+    /// Returns how many progress records and tombstones are on their way.
     pub fn progress_in_flight(&self) -> usize {
         self.progress_records
     }

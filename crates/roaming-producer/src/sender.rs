@@ -29,7 +29,7 @@ const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 const IDLE_WAIT: Duration = Duration::from_millis(2);
 /// The same where nothing is on its way either.
 const REST_WAIT: Duration = Duration::from_millis(10);
-/// How long lanes that are given up wait for what is on their way. Later than that they are left with
+/// How long lanes that are handed over wait for what is on their way. Later than that they are left with
 /// what was recorded: the next owner repeats the rest.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -77,7 +77,7 @@ pub enum Command {
         /// The progress that stands there.
         progress: PartitionProgress,
     },
-    /// Partitions are taken away; their lanes stop, and `done` is told so.
+    /// Partitions are taken away; their lanes stop, and `done` is told so. The others go on.
     Revoked {
         /// The partitions.
         partitions: BTreeSet<u16>,
@@ -124,8 +124,20 @@ pub struct Sender<K: Connect> {
     is_hindered: bool,
     /// When the broker acknowledged something, or owed nothing, last.
     answered: Instant,
-    /// When a client was given up for the one in use; `None` once that has proved sound.
-    given_up: Option<Instant>,
+    /// From when on the client in use may send, where another was given up for it; `None` once it has
+    /// proved sound.
+    renewed: Option<Instant>,
+    /// While there is one nothing else is obeyed.
+    hand_over: Option<HandOver>,
+}
+
+/// Lanes that come to rest, and what is to be done when they are.
+struct HandOver {
+    /// They send nothing new; all others go on.
+    slots: BTreeSet<Slot>,
+    command: Command,
+    /// When they are let go with what was recorded.
+    deadline: Instant,
 }
 
 impl<K: Connect> Sender<K> {
@@ -153,7 +165,8 @@ impl<K: Connect> Sender<K> {
             unhindered: now.instant,
             is_hindered: false,
             answered: now.instant,
-            given_up: None,
+            renewed: None,
+            hand_over: None,
         })
     }
 
@@ -163,13 +176,15 @@ impl<K: Connect> Sender<K> {
     /// Fails where the client library refuses the settings. A broker that is away is waited for.
     pub fn run(mut self, mut commands: mpsc::Receiver<Command>) -> Result<(), ClientError> {
         loop {
-            match commands.try_recv() {
-                Ok(command) => {
-                    self.obey(command, Moment::now())?;
-                    continue;
+            if !self.is_handing_over() {
+                match commands.try_recv() {
+                    Ok(command) => {
+                        self.obey(command, Moment::now());
+                        continue;
+                    }
+                    Err(TryRecvError::Disconnected) => return Ok(()),
+                    Err(TryRecvError::Empty) => {}
                 }
-                Err(TryRecvError::Disconnected) => return Ok(()),
-                Err(TryRecvError::Empty) => {}
             }
             // Not in the client's own wait, which spins for its last millisecond: half of a processor at two
             // of them.
@@ -177,16 +192,45 @@ impl<K: Connect> Sender<K> {
         }
     }
 
-    /// Takes what the broker says, and gives every lane its turn; returns how long nothing is to be done
-    /// then.
+    /// Takes what the broker says, gives every lane its turn, and goes on with the hand-over; returns for
+    /// how long nothing is to be done then, unless there is a command.
     ///
     /// # Errors
     /// As [`run`](Self::run).
     pub fn step(&mut self, now: Moment) -> Result<Duration, ClientError> {
+        if let Some(from) = self.renewed.filter(|&from| now.instant < from) {
+            return Ok((from - now.instant).min(REST_WAIT));
+        }
         match self.go_on(now) {
             Ok(rest) => Ok(rest),
             Err(error) => self.recover(&error, now).map(|()| Duration::ZERO),
         }
+    }
+
+    /// Whether lanes come to rest for what was told last: until they are, nothing else can be told.
+    pub fn is_handing_over(&self) -> bool {
+        self.hand_over.is_some()
+    }
+
+    /// Does as it is told, or begins to: lanes that must stop for it come to rest in further
+    /// [steps](Self::step) first.
+    ///
+    /// # Panics
+    /// Panics where the command before [is still being obeyed](Self::is_handing_over).
+    pub fn obey(&mut self, command: Command, now: Moment) {
+        assert!(!self.is_handing_over(), "commands wait for the hand-over before them");
+        let slots = match &command {
+            Command::Control { name, record } => self.fleet.superseded(name, record.as_deref()),
+            Command::Partitions(partitions) => self.fleet.misplaced(*partitions),
+            Command::Revoked { partitions, .. } => self.fleet.slots_in(partitions),
+            Command::Unreadable { .. } | Command::Owned { .. } => BTreeSet::new(),
+        };
+        if slots.is_empty() {
+            return self.carry_out(command);
+        }
+        info!(lanes = slots.len(), "lanes come to rest, the others go on");
+        let deadline = now.instant + DRAIN_TIMEOUT;
+        self.hand_over = Some(HandOver { slots, command, deadline });
     }
 
     fn go_on(&mut self, now: Moment) -> Result<Duration, WireError> {
@@ -198,6 +242,7 @@ impl<K: Connect> Sender<K> {
             self.recorded = now.instant;
             self.record()?;
         }
+        self.go_on_handing_over(now)?;
         Ok(match turn {
             _ if acknowledged > 0 => Duration::ZERO,
             Turn::Moved => Duration::ZERO,
@@ -212,9 +257,9 @@ impl<K: Connect> Sender<K> {
         let is_answered = acknowledged > 0 || self.wire.in_flight() == 0;
         if is_answered
             && self.wire.progress_in_flight() == 0
-            && self.given_up.is_some_and(|at| now.since(at) > SOUND_AFTER)
+            && self.renewed.is_some_and(|at| now.since(at) > SOUND_AFTER)
         {
-            self.given_up = None;
+            self.renewed = None;
             self.backoff.reset();
             health.release(HEALTH_DELIVERY);
             info!("what was not delivered before is delivered");
@@ -256,23 +301,33 @@ impl<K: Connect> Sender<K> {
         if self.parts.gate.as_ref().is_some_and(|gate| !*gate.borrow()) {
             return Ok(Turn::Quiet);
         }
-        let (mut moved, mut held) = (false, false);
+        let leaving = self.hand_over.as_ref().map(|hand_over| &hand_over.slots);
+        let stays = |slot: &Slot| !leaving.is_some_and(|slots| slots.contains(slot));
+        let (mut moved, mut held, mut forwarded) = (false, false, false);
         let Fleet { runs, lanes, .. } = &mut self.fleet;
         let running = runs.values_mut().filter(|run| run.record.state.is_alive());
         for run in running {
             let pace = Pace::of(run, now.unix_ms);
             let mut all_quiet = true;
-            for &slot in run.slots.values() {
+            for slot in run.slots.values().copied().filter(stays) {
                 let Some(lane) = &mut lanes[usize::from(slot)] else { continue };
+                // One a step: it takes long, and nobody is to wait for all of them.
+                let is_behind = lane.sender.is_behind();
+                if is_behind && forwarded {
+                    all_quiet = false;
+                    continue;
+                }
                 let turn = self.wire.drive(slot, lane, &pace, now)?;
                 moved |= turn == Turn::Moved;
+                forwarded |= is_behind && turn == Turn::Moved;
                 held |= turn == Turn::Held;
                 all_quiet &= turn == Turn::Quiet;
             }
             if all_quiet && pace.until == run.window_end {
-                let waiting =
-                    run.slots.values().filter_map(|&slot| lanes[usize::from(slot)].as_ref());
-                let times: Vec<_> = waiting.filter_map(|lane| lane.sender.time()).collect();
+                let waiting = run.slots.values().copied().filter(stays);
+                let times: Vec<_> = waiting
+                    .filter_map(|slot| lanes[usize::from(slot)].as_ref()?.sender.time())
+                    .collect();
                 moved |= run.open_window(times.into_iter());
             }
         }
@@ -285,17 +340,18 @@ impl<K: Connect> Sender<K> {
 
     /// Records how far the lanes are, and lets go of those that are at their end.
     fn record(&mut self) -> Result<(), WireError> {
-        let at_rest = self.wire.progress_in_flight() == 0;
         let mut ended = Vec::new();
         for (slot, lane) in (0..).zip(&mut self.fleet.lanes) {
             let Some(lane) = lane else { continue };
-            if at_rest && lane.sender.is_recorded_to_its_end() {
+            if lane.progress_in_flight == 0 && lane.sender.is_recorded_to_its_end() {
                 ended.push(slot);
             }
-            self.wire.record(lane)?;
+            self.wire.record(slot, lane)?;
         }
-        self.fleet.release(&ended);
-        if !ended.is_empty() {
+        let has_room = !ended.is_empty();
+        self.fleet.release(ended);
+        // Lanes that come to rest are not to be taken up again; what they rest for takes up the others.
+        if has_room && self.hand_over.is_none() {
             self.fleet.take_up_left_out();
             self.note_refusals();
         }
@@ -332,11 +388,37 @@ impl<K: Connect> Sender<K> {
         self.parts.observer.show(positions);
     }
 
-    fn obey(&mut self, command: Command, now: Moment) -> Result<(), ClientError> {
+    /// Records how far lanes are that come to rest, and does what they rest for when all are there.
+    fn go_on_handing_over(&mut self, now: Moment) -> Result<(), WireError> {
+        let Some(hand_over) = &self.hand_over else { return Ok(()) };
+        let mut outstanding = 0;
+        for &slot in &hand_over.slots {
+            let Some(lane) = self.fleet.lane_mut(slot) else { continue };
+            if lane.sender.in_flight() == 0 {
+                self.wire.record(slot, lane)?;
+            }
+            outstanding += lane.outstanding();
+        }
+        if outstanding == 0 {
+            self.end_hand_over();
+        } else if now.instant >= hand_over.deadline {
+            return Err(WireError::Late { in_flight: outstanding, waited: DRAIN_TIMEOUT });
+        }
+        Ok(())
+    }
+
+    /// Lets the lanes of the hand-over go, and does what they were stopped for.
+    fn end_hand_over(&mut self) {
+        if let Some(HandOver { slots, command, .. }) = self.hand_over.take() {
+            self.fleet.release(slots);
+            self.carry_out(command);
+        }
+    }
+
+    /// Does as it is told, when no lane is in the way of it.
+    fn carry_out(&mut self, command: Command) {
         match command {
             Command::Control { name, record } => {
-                let superseded = self.fleet.superseded(&name, record.as_deref());
-                self.give_up(&superseded, now)?;
                 let state = record.as_ref().map(|record| record.state.as_str());
                 info!(run = name, state, "control record");
                 self.fleet.apply(&name, record.map(|record| *record));
@@ -344,8 +426,6 @@ impl<K: Connect> Sender<K> {
             Command::Unreadable { name, error } => self.fleet.refuse(name, error),
             Command::Partitions(partitions) => {
                 info!(partitions.events, partitions.lanes, "topics have other partitions");
-                let slots = self.fleet.misplaced(partitions);
-                self.give_up(&slots, now)?;
                 self.fleet.lay_out(partitions);
             }
             Command::Owned { partition, progress } => {
@@ -353,10 +433,8 @@ impl<K: Connect> Sender<K> {
                 self.fleet.own(partition, progress);
             }
             Command::Revoked { partitions, done } => {
-                let slots = self.fleet.slots_in(&partitions);
-                self.give_up(&slots, now)?;
                 self.fleet.disown(&partitions);
-                info!(?partitions, lanes = slots.len(), "partitions of lanes given up");
+                info!(?partitions, "partitions of lanes given up");
                 // Who asked may have stopped waiting.
                 let _ = done.send(());
             }
@@ -372,7 +450,6 @@ impl<K: Connect> Sender<K> {
             }
         }
         self.show();
-        Ok(())
     }
 
     /// Keeps visible what is not driven here: says it once and in `/readyz`, and counts it.
@@ -403,43 +480,6 @@ impl<K: Connect> Sender<K> {
         self.parts.metrics.runs_refused.set(i64::try_from(self.refused.len()).unwrap_or(i64::MAX));
     }
 
-    /// Stops lanes: waits for what is on its way, records how far they are, and lets them go.
-    fn give_up(&mut self, slots: &[Slot], now: Moment) -> Result<(), ClientError> {
-        if slots.is_empty() {
-            return Ok(());
-        }
-        let drained = self.drain(slots);
-        self.fleet.release(slots);
-        match drained {
-            Ok(()) => Ok(()),
-            // Their reports must find no other lane, so that the client goes with them.
-            Err(error) => self.recover(&error, now),
-        }
-    }
-
-    fn drain(&mut self, slots: &[Slot]) -> Result<(), WireError> {
-        let start = Instant::now();
-        loop {
-            let mut on_their_way = 0;
-            for &slot in slots {
-                let Some(lane) = self.fleet.lane_mut(slot) else { continue };
-                on_their_way += lane.sender.in_flight();
-                if lane.sender.in_flight() == 0 {
-                    self.wire.record(lane)?;
-                }
-            }
-            on_their_way += self.wire.progress_in_flight();
-            if on_their_way == 0 {
-                return Ok(());
-            }
-            if start.elapsed() > DRAIN_TIMEOUT {
-                return Err(WireError::Late { in_flight: on_their_way, waited: DRAIN_TIMEOUT });
-            }
-            thread::sleep(IDLE_WAIT);
-            self.wire.settle(&mut self.fleet)?;
-        }
-    }
-
     /// Gives the client up, and starts every lane again from what was acknowledged.
     fn recover(&mut self, failure: &WireError, now: Moment) -> Result<(), ClientError> {
         let pause = self.backoff.pause();
@@ -448,9 +488,13 @@ impl<K: Connect> Sender<K> {
         warn!(error = reason, ?pause, "client given up, its lanes resume");
         self.parts.health.hold(HEALTH_DELIVERY, reason);
         self.wire.replace(self.parts.kafka.connect()?);
+        self.renewed = Some(now.instant + pause);
+        // Reports of lanes that come to rest would find no lane, or another: they go with the client.
+        self.end_hand_over();
         self.fleet.restart();
-        thread::sleep(pause);
-        self.given_up = Some(now.instant + pause);
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

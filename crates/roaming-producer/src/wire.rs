@@ -194,13 +194,14 @@ impl<C: Client> Wire<C> {
     ///
     /// # Errors
     /// As [`drive`](Self::drive).
-    pub fn record(&mut self, lane: &mut OwnedLane) -> Result<(), WireError> {
+    pub fn record(&mut self, slot: Slot, lane: &mut OwnedLane) -> Result<(), WireError> {
         if !self.outbox.has_room_for_progress() {
             return Ok(());
         }
         if let Some(progress) = lane.sender.progress() {
             let (key, value) = (progress.key(), progress.encode());
-            self.outbox.send_progress(lane.lanes_partition, key.as_bytes(), &value)?;
+            self.outbox.send_progress(lane.lanes_partition, (key.as_bytes(), &value), slot)?;
+            lane.progress_in_flight += 1;
             self.metrics.progress_records.inc();
         }
         Ok(())
@@ -228,20 +229,27 @@ impl<C: Client> Wire<C> {
         let polled = self.outbox.poll(&mut self.deliveries);
         let (mut events, mut bytes, mut order) = (0, 0, Ok(()));
         for delivery in &self.deliveries {
-            if delivery.tag == Tag::Progress {
-                continue;
-            }
-            self.flow.acknowledged(delivery.partition, delivery.offset, delivery.bytes);
-            if let Tag::Numbered(slot, sequence) = delivery.tag {
-                // A lane is released only when nothing of it is on its way, so that it is found here.
-                if let Some(lane) = fleet.lane_mut(slot) {
-                    order = lane.sender.acknowledged(sequence);
-                    if order.is_err() {
-                        break;
+            let Delivery { tag, partition, offset, bytes: octets } = *delivery;
+            // A lane is released only when nothing of it is on its way, so that it is found here.
+            match tag {
+                Tag::Numbered(slot, sequence) => {
+                    self.flow.acknowledged(partition, offset, octets);
+                    if let Some(lane) = fleet.lane_mut(slot) {
+                        order = lane.sender.acknowledged(sequence);
+                        if order.is_err() {
+                            break;
+                        }
+                        events += u64::from(!lane.sender.has_ended());
                     }
-                    events += u64::from(!lane.sender.has_ended());
+                    bytes += octets;
                 }
-                bytes += delivery.bytes;
+                Tag::Marker => self.flow.acknowledged(partition, offset, octets),
+                Tag::Progress(slot) => {
+                    if let Some(lane) = fleet.lane_mut(slot) {
+                        lane.progress_in_flight -= 1;
+                    }
+                }
+                Tag::Tombstone => {}
             }
         }
         self.metrics.events_acknowledged.inc_by(events);
@@ -259,7 +267,7 @@ impl<C: Client> Wire<C> {
         self.outbox.in_flight()
     }
 
-    /// Returns how many progress records are on their way.
+    /// Returns how many progress records and tombstones are on their way.
     pub fn progress_in_flight(&self) -> usize {
         self.outbox.progress_in_flight()
     }
