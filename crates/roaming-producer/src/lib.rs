@@ -4,12 +4,13 @@
 //! ([`sender`]) gives each lane its turn, and [`wire`] hands what it says to the Kafka [`client`]
 //! through its [`outbox`], as far as pacing and [`flow`] control allow. The broker's acknowledgement comes back the
 //! same way and becomes [`progress`] on `roaming.lanes`. Which lanes are driven follows from the group
-//! ([`ownership`]) and from the control records ([`follow`]), and is kept in [`fleet`]. [`App`] puts it
+//! ([`ownership`], [`assignment`]) and from the control records ([`follow`]), and is kept in [`fleet`]. [`App`] puts it
 //! together; [`commands`] are what a person types.
 //!
 //! This crate knows no store and no aggregate, and decides nothing about what an event says.
 
 mod app;
+pub mod assignment;
 pub mod cli;
 pub mod client;
 pub mod clock;

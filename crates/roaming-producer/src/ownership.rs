@@ -1,6 +1,6 @@
 //! Membership in the group of producers: who is assigned a partition of `roaming.lanes` owns its lanes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::mpsc::sync_channel;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -21,8 +21,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use crate::fleet::PartitionProgress;
-use crate::progress::{self, Progress};
+use crate::assignment::Assignment;
 use crate::sender::{Command, DRAIN_TIMEOUT};
 
 /// How often the thread looks whether it is to stop.
@@ -50,7 +49,7 @@ pub fn run(
     stop: &CancellationToken,
 ) -> Result<(), ClientError> {
     health.hold(HEALTH_GROUP, "waiting for partitions of roaming.lanes");
-    let membership = Membership { commands, health, reading: Mutex::default() };
+    let membership = Membership { commands, health, assignment: Mutex::default() };
     let consumer: BaseConsumer<Membership> = settings
         .consumer(PRODUCER_GROUP)
         // Progress is always read whole. What compaction removed meanwhile was replaced.
@@ -120,9 +119,7 @@ fn is_about_the_topic(error: &KafkaError) -> bool {
 struct Membership {
     commands: mpsc::Sender<Command>,
     health: Health,
-    /// Assigned partitions whose end has not been reached, with what was read of them. Partitions that
-    /// are owned are not here: what comes after is this process's own progress.
-    reading: Mutex<BTreeMap<u16, PartitionProgress>>,
+    assignment: Mutex<Assignment>,
 }
 
 impl Membership {
@@ -141,20 +138,15 @@ impl Membership {
     }
 
     fn read(&self, partition: i32, offset: i64, key: &[u8], value: Option<&[u8]>) {
-        let mut reading = self.reading();
-        let Some(lanes) = reading.get_mut(&number(partition)) else { return };
-        match Progress::read(key, value) {
-            Ok(lane) => progress::keep(lanes, lane),
-            // Without it the lane repeats more; nothing is lost.
-            Err(error) => {
-                warn!(partition, offset, error = chain(&error), "progress record passed over");
-            }
+        if let Err(error) = self.assignment().read(number(partition), key, value) {
+            warn!(partition, offset, error = chain(&error), "progress record passed over");
         }
     }
 
     fn read_to_end(&self, partition: i32) {
         let partition = number(partition);
-        if let Some(progress) = self.reading().remove(&partition) {
+        let read = self.assignment().read_to_end(partition);
+        if let Some(progress) = read {
             // It fails only where the sender is gone, and then the process ends.
             let _ = self.commands.blocking_send(Command::Owned { partition, progress });
         }
@@ -166,12 +158,12 @@ impl Membership {
         } else {
             info!(?partitions, "partitions of lanes assigned, reading their progress");
         }
-        self.reading().extend(partitions.iter().map(|&partition| (partition, BTreeMap::new())));
+        self.assignment().assigned(partitions);
         self.health.release(HEALTH_GROUP);
     }
 
     fn revoked(&self, partitions: BTreeSet<u16>) {
-        self.reading().retain(|partition, _| !partitions.contains(partition));
+        self.assignment().revoked(&partitions);
         let (done, rest) = sync_channel(1);
         let told = self.commands.blocking_send(Command::Revoked { partitions, done });
         if told.is_ok() && rest.recv_timeout(REVOKE_TIMEOUT).is_err() {
@@ -181,8 +173,8 @@ impl Membership {
         }
     }
 
-    fn reading(&self) -> MutexGuard<'_, BTreeMap<u16, PartitionProgress>> {
-        self.reading.lock().unwrap_or_else(PoisonError::into_inner)
+    fn assignment(&self) -> MutexGuard<'_, Assignment> {
+        self.assignment.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
