@@ -50,7 +50,7 @@ fn metrics() -> Result<BTreeSet<String>> {
 /// Returns the words of a text that begin as our metrics do.
 fn words(text: &str) -> impl Iterator<Item = String> {
     text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
-        .filter(|word| word.starts_with("roaming_"))
+        .filter(|word| ["roaming_", "backup_job_"].iter().any(|start| word.starts_with(start)))
         .map(str::to_owned)
 }
 
