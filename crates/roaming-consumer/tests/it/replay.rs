@@ -59,9 +59,8 @@ async fn two_replays_and_the_consumer_before_them_leave_the_same_rows() {
     let whole = whole.await.unwrap();
     assert_eq!((whole.records, whole.records_wanted), (wanted, wanted));
     // The other in two parts, if it is stopped before its end.
-    let part = replayed(&log, &two, ReplayFrom::Beginning, CancellationToken::new()).await.unwrap();
+    replayed(&log, &two, ReplayFrom::Beginning, CancellationToken::new()).await.unwrap();
     let rest = replayed(&log, &two, ReplayFrom::Stored, CancellationToken::new()).await.unwrap();
-    assert!(part.records <= wanted);
     assert_eq!(rest.records, wanted);
 
     let (first, second) = (dump(&one).await, dump(&two).await);
