@@ -57,8 +57,8 @@ gen: ## Rewrite the files that are generated from the code
 # Kafka gets the flags that its own scripts give it; the tests' ones start quickly and run slowly.
 KAFKA_JVM ?= -Xms1g -Xmx1g -server -XX:+UseG1GC -XX:MaxGCPauseMillis=20 -XX:InitiatingHeapOccupancyPercent=35
 
-bench: ## Measure the engine, then both daemons on Kafka and PostgreSQL against bare clients
-	@scripts/setup build test
+bench: ## Measure the engine, then both daemons on Kafka and PostgreSQL against bare clients and Kafka Streams
+	@scripts/setup build test bench
 	cargo bench --locked --package roaming-sim
 	KAFKA_JVM="$(KAFKA_JVM)" cargo bench --locked --package roaming-testbed --bench platform
 

@@ -94,12 +94,15 @@ impl Daemon {
     /// # Errors
     /// As [`get`](Self::get).
     pub fn metric(&mut self, name: &str) -> Result<u64> {
-        let text = self.get("/metrics")?;
-        let samples = text.lines().filter(|line| {
+        Ok(Self::metric_in(&self.get("/metrics")?, name))
+    }
+
+    /// Returns the same of what `/metrics` answered.
+    pub fn metric_in(metrics: &str, name: &str) -> u64 {
+        let samples = metrics.lines().filter(|line| {
             line.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '{']))
         });
-        let values = samples.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok());
-        Ok(values.sum())
+        samples.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
     }
 
     /// Where its port is, as it says in its log: it takes a free one.

@@ -19,7 +19,7 @@ use rdkafka::{ClientContext, Offset, TopicPartitionList};
 use roaming_service::kafka::{Broker, CONSUMER_GROUP, KafkaSettings};
 use serde::{Deserialize, Serialize};
 
-use crate::cpu::Cpu;
+use crate::process::{Cpu, peak_memory_kib};
 
 /// The topic of the events.
 pub(crate) const TOPIC: &str = "roaming.events";
@@ -33,6 +33,19 @@ pub(crate) struct Measured {
     pub(crate) seconds: f64,
     /// Processor time of that span.
     pub(crate) cpu: Cpu,
+    /// The most memory that was resident until its end.
+    pub(crate) memory_kib: u64,
+}
+
+impl Measured {
+    /// Ends a measurement of a process that took `seconds` and had used `before` at its beginning.
+    ///
+    /// # Errors
+    /// Fails where there is no such process.
+    pub(crate) fn of(process: u32, seconds: f64, before: &Cpu) -> Result<Self> {
+        let cpu = Cpu::of(process)?.since(before);
+        Ok(Self { seconds, cpu, memory_kib: peak_memory_kib(process)? })
+    }
 }
 
 /// One record as it stood on the topic.
@@ -109,7 +122,7 @@ pub(crate) fn produce(servers: &str, path: &Path, times: u64) -> Result<Measured
     }
     let seconds = begin.elapsed().as_secs_f64();
     ensure!(producer.context().failed.load(Ordering::Relaxed) == 0, "records were not delivered");
-    Ok(Measured { seconds, cpu: Cpu::of(std::process::id())?.since(&before) })
+    Measured::of(std::process::id(), seconds, &before)
 }
 
 /// Reads the topic from its beginning to its end.
@@ -125,7 +138,7 @@ pub(crate) fn consume(servers: &str) -> Result<Measured> {
     let mut octets = 0;
     let seconds = read_all(&consumer, |message| octets += message.payload_len())?;
     ensure!(octets > 0, "the topic is empty");
-    Ok(Measured { seconds, cpu: Cpu::of(std::process::id())?.since(&before) })
+    Measured::of(std::process::id(), seconds, &before)
 }
 
 /// Reads all partitions to their ends; returns the seconds since they were assigned.

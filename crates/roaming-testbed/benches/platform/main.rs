@@ -1,11 +1,14 @@
 //! Speed of the daemons on Apache Kafka and PostgreSQL, each beside a bare client of the same library.
 //!
 //! The producer is measured against a loop that sends the same records from memory, the consumer against a
-//! loop that only reads. The two of each pair alternate, with the same settings on the same broker; a
-//! figure is the median of the rounds. Broker, database and clients share the machine.
+//! loop that only reads and against a Kafka Streams program of the same aggregation. The sides alternate,
+//! with the same settings on the same broker; a figure is the median of the rounds. Broker, database and
+//! clients share the machine. At last: how long after an event is sent it is counted, at a fixed rate.
 
 mod bare;
-mod cpu;
+mod delay;
+mod process;
+mod streams;
 
 use std::fs;
 use std::path::Path;
@@ -19,7 +22,8 @@ use roaming_testbed::wait::wait_until;
 use roaming_testbed::{Daemon, Platform, trial};
 
 use bare::{Measured, TOPIC};
-use cpu::Cpu;
+use process::Cpu;
+use streams::Streams;
 
 /// Rounds of each comparison.
 const ROUNDS: usize = 5;
@@ -31,9 +35,11 @@ const CONSUMED_RUNS: u64 = 4;
 /// as often.
 const PRODUCED_RUNS: u64 = 3;
 /// The smallest share of the bare producer's speed that the producer should reach.
-const PRODUCER_GOAL: f64 = 0.9;
+const PRODUCER_GOAL: f64 = 0.95;
 /// The same for the consumer, which counts and stores what the bare one only reads.
-const CONSUMER_GOAL: f64 = 0.5;
+const CONSUMER_GOAL: f64 = 0.6;
+/// How many times the speed of the Kafka Streams program the consumer should reach.
+const STREAMS_GOAL: f64 = 5.0;
 /// How long one round may take.
 const ROUND_LIMIT: Duration = Duration::from_mins(3);
 /// How often a daemon is asked how far it is: each question costs it about a millisecond.
@@ -59,6 +65,7 @@ fn main() -> Result<()> {
 
 fn compare() -> Result<()> {
     println!("{}", machine()?);
+    let streams = Streams::build()?;
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("records");
     let postgres = Postgres::shared();
@@ -71,21 +78,39 @@ fn compare() -> Result<()> {
         for run in 1..CONSUMED_RUNS {
             producer_round(platform, &[format!("further{run}")], events)?;
         }
-        compare_consumers(platform, postgres, events * CONSUMED_RUNS)?;
+        compare_consumers(platform, postgres, &streams, events * CONSUMED_RUNS)?;
         compare_producers(platform, &file, events)?;
         report_tool(platform, folder.path(), events)
-    })
+    })?;
+    delay::report(postgres)
 }
 
-fn compare_consumers(platform: &Platform, postgres: &Postgres, events: u64) -> Result<()> {
+fn compare_consumers(
+    platform: &Platform,
+    postgres: &Postgres,
+    streams: &Streams,
+    events: u64,
+) -> Result<()> {
     let servers = platform.kafka.bootstrap_servers();
-    let (mut ours, mut bares) = (Vec::new(), Vec::new());
-    for _ in 0..ROUNDS {
+    let (mut ours, mut bares, mut peers) = (Vec::new(), Vec::new(), Vec::new());
+    for round in 0..ROUNDS {
         bares.push(bare_round(&[BARE_CONSUMER, &servers])?);
-        ours.push(consumer_round(platform, &postgres.create_database(), events)?);
+        let dsn = postgres.create_database();
+        ours.push(consumer_round(platform, &dsn, events)?);
+        let rows = rows_in(postgres, &dsn)?;
+        peers.push(streams.count(&servers, round, events, rows)?);
     }
-    report("consumer", &ours, &bares, events, CONSUMER_GOAL);
+    let speed = line("consumer", &ours, events);
+    ratio("consumer / bare consumer", speed / line("bare consumer", &bares, events), CONSUMER_GOAL);
+    ratio("consumer / Kafka Streams", speed / line("Kafka Streams", &peers, events), STREAMS_GOAL);
     Ok(())
+}
+
+/// Returns how many rows a consumer has written.
+fn rows_in(postgres: &Postgres, dsn: &str) -> Result<u64> {
+    let (_, database) = dsn.rsplit_once('/').context("the DSN names no database")?;
+    let count = postgres.sql(database, "SELECT count(*) FROM roaming.aggregates");
+    count.trim().parse().context("no number of rows")
 }
 
 fn compare_producers(platform: &Platform, file: &Path, events: u64) -> Result<()> {
@@ -97,7 +122,9 @@ fn compare_producers(platform: &Platform, file: &Path, events: u64) -> Result<()
         let runs: Vec<_> = (0..PRODUCED_RUNS).map(|run| format!("round{round}-{run}")).collect();
         ours.push(producer_round(platform, &runs, events * PRODUCED_RUNS)?);
     }
-    report("producer", &ours, &bares, events * PRODUCED_RUNS, PRODUCER_GOAL);
+    let events = events * PRODUCED_RUNS;
+    let speed = line("producer", &ours, events) / line("bare producer", &bares, events);
+    ratio("producer / bare producer", speed, PRODUCER_GOAL);
     Ok(())
 }
 
@@ -185,8 +212,7 @@ fn watch(
             && let Some((before, begin)) = begun
         {
             ensure!(done == events, "{done} events instead of {events}");
-            let seconds = begin.elapsed().as_secs_f64();
-            return Ok(Measured { seconds, cpu: Cpu::of(daemon.id())?.since(&before) });
+            return Measured::of(daemon.id(), begin.elapsed().as_secs_f64(), &before);
         }
         ensure!(waiting.elapsed() < ROUND_LIMIT, "{done} of {events} events after {ROUND_LIMIT:?}");
         thread::sleep(if begun.is_some() { LOOK_INTERVAL } else { first_interval });
@@ -201,10 +227,9 @@ fn bare_round(arguments: &[&str]) -> Result<Measured> {
     serde_json::from_slice(&output.stdout).context("it printed no figures")
 }
 
-/// Prints the figures of a pair, and the ratio beside its goal.
-fn report(what: &str, ours: &[Measured], bares: &[Measured], events: u64, goal: f64) {
-    let speed = line(what, ours, events) / line(&format!("bare {what}"), bares, events);
-    println!("{:<34} {speed:>12.2}   goal {goal}", format!("{what} / bare {what}"));
+/// Prints a ratio of speeds beside its goal.
+fn ratio(what: &str, speeds: f64, goal: f64) {
+    println!("{what:<34} {speeds:>12.2}   goal {goal}");
 }
 
 /// Prints the figures of one side; returns its median speed.
@@ -215,11 +240,13 @@ fn line(what: &str, rounds: &[Measured], events: u64) -> f64 {
     let median = rounds[rounds.len() / 2];
     let mut costs: Vec<_> = rounds.iter().map(|round| round.cpu.total()).collect();
     costs.sort_unstable();
+    let memory_kib = rounds.iter().map(|round| round.memory_kib).max().unwrap_or_default();
     println!(
-        "{what:<34} {:>12}   {:.0} to {:.0} k/s, {:.2} us of processor an event: {}",
+        "{what:<34} {:>12}   {:.0} to {:.0} k/s, {} MiB, {:.2} us of processor an event: {}",
         format!("{:.0} k/s", rate(median) / 1e3),
         rate(rounds[0]) / 1e3,
         rate(rounds[rounds.len() - 1]) / 1e3,
+        memory_kib / 1024,
         costs[costs.len() / 2] as f64 / events as f64,
         median.cpu.shares(events)
     );

@@ -1,4 +1,4 @@
-//! Processor time of a process, by the names of its threads.
+//! What a process uses: processor time by the names of its threads, and memory.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -55,6 +55,18 @@ impl Cpu {
             |(name, time): &(&String, &u64)| format!("{name} {:.2}", **time as f64 / events as f64);
         threads.iter().map(share).collect::<Vec<_>>().join(", ")
     }
+}
+
+/// Returns the most memory of a process that was ever resident, in KiB.
+///
+/// # Errors
+/// Fails where there is no such process.
+pub(crate) fn peak_memory_kib(process: u32) -> Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{process}/status"))
+        .with_context(|| format!("no process {process}"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let value = line.and_then(|line| line.trim().strip_suffix(" kB"));
+    value.context("its status has no VmHWM")?.parse().context("VmHWM is no number")
 }
 
 /// Returns the name and the time of a folder's `stat`.
