@@ -29,7 +29,7 @@ pub(super) fn failed(operation: &'static str) -> impl Fn(sqlx::Error) -> StoreEr
             .unwrap_or_default();
         let (class, code) = (code.get(..2).unwrap_or_default().to_owned(), code.into_owned());
         let alert = is_alert(&error);
-        let passing = matches!(error, sqlx::Error::PoolTimedOut | sqlx::Error::Io(_));
+        let passing = is_passing(&error);
         let source = said(error);
         match code.as_str() {
             _ if alert => StoreError::Tls { source },
@@ -67,6 +67,20 @@ fn is_alert(error: &sqlx::Error) -> bool {
         sqlx::Error::Io(error) => error.kind() == io::ErrorKind::Other && error.get_ref().is_some(),
         _ => false,
     }
+}
+
+/// Tells whether the way to the server, and not the server, is what fails.
+///
+/// A proxy that has no server behind it at the moment takes connections and ends them at once: sqlx calls it
+/// a breach of protocol where the first answer does not come, and an error of TLS where the second does not.
+fn is_passing(error: &sqlx::Error) -> bool {
+    matches!(
+        error,
+        sqlx::Error::PoolTimedOut
+            | sqlx::Error::Io(_)
+            | sqlx::Error::Protocol(_)
+            | sqlx::Error::Tls(_)
+    )
 }
 
 fn chain_has_io(error: &(dyn std::error::Error + 'static)) -> bool {

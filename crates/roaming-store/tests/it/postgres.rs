@@ -8,6 +8,8 @@ use roaming_analytics::Snapshot;
 use roaming_store::{Disposition, PostgresStore, SCHEMA_VERSION, Store, StoreError, StoreSnapshot};
 use roaming_testbed::services::{Postgres, PostgresOptions as Server};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 use tokio::sync::Barrier;
 
 use crate::proxy::Proxy;
@@ -207,6 +209,33 @@ async fn a_server_that_is_away_at_first_is_waited_for() {
     assert_eq!(error.disposition(), Disposition::Retry);
     server.start_again();
     assert_eq!(store.runs().await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_proxy_without_a_server_is_waited_for() {
+    // What it says before it ends a connection: nothing, or that TLS may begin.
+    for (answer, tls) in [(&b""[..], "prefer"), (b"", "require"), (b"S", "require")] {
+        let proxy = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = proxy.local_addr().unwrap();
+        let store = new(&format!("postgres://me:secret@{address}/any?sslmode={tls}"));
+        let ending = async {
+            loop {
+                let (mut connection, _) = proxy.accept().await.unwrap();
+                // What was asked is read, so that the end is an orderly one.
+                let _ = connection.read(&mut [0; 100]).await;
+                if !answer.is_empty() {
+                    connection.write_all(answer).await.unwrap();
+                    // What is not read makes the end one that the client's system tells as an error.
+                    let _ = connection.readable().await;
+                }
+            }
+        };
+        let error = tokio::select! {
+            runs = store.runs() => runs.unwrap_err(),
+            () = ending => unreachable!("it accepts for ever"),
+        };
+        assert!(matches!(error, StoreError::Unavailable { .. }), "{answer:?}, {tls}: {error:?}");
+    }
 }
 
 #[tokio::test]
