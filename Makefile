@@ -2,7 +2,7 @@
 # itself (scripts/setup), and does nothing where they are there.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo services test simulate trials smoke-compose smoke-k8s check-deployment lint gen bench clean
+.PHONY: help setup demo services test simulate trials chaos smoke-compose smoke-k8s check-deployment lint gen bench clean
 
 # Arguments for the program that a goal runs, as in: make demo ARGS="--keep"
 ARGS ?=
@@ -34,6 +34,13 @@ simulate: setup ## Simulate the pipeline's own code with faults from SEEDS seeds
 
 trials: setup ## Kill a producer and a consumer in the middle of a run, 20 times, and prove each run
 	cargo run --locked --quiet --package roaming-testbed --bin trials -- $(ARGS)
+
+# How long `make chaos` goes on, and the seed of its first round: by the clock where none is given.
+MINUTES ?= 30
+SEED ?=
+
+chaos: setup ## Kill, freeze, cut off and fill up everything for MINUTES while runs go on, from SEED on, and prove each
+	cargo run --locked --quiet --package roaming-testbed --bin chaos -- --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 smoke-compose: ## Start everything in containers, prove a run and the dashboards, take it away again
 	@scripts/smoke-compose $(ARGS)

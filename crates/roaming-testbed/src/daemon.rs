@@ -157,13 +157,21 @@ impl Daemon {
         self.ended(STOP_LIMIT)
     }
 
+    /// Returns how it ended; `None` where it runs.
+    ///
+    /// # Errors
+    /// Fails where the system does not say.
+    pub fn has_ended(&mut self) -> Result<Option<ExitStatus>> {
+        Ok(self.child.try_wait()?)
+    }
+
     /// Waits until it ends by itself and returns how.
     ///
     /// # Errors
     /// Fails where it does not end within `limit`.
     pub fn ended(&mut self, limit: Duration) -> Result<ExitStatus> {
         let what = format!("the end of {}", self.name);
-        wait_for(&what, limit, || Ok(self.child.try_wait()?)).map(|(status, _)| status)
+        wait_for(&what, limit, || self.has_ended()).map(|(status, _)| status)
     }
 
     fn signal(&self, signal: &str) -> Result<()> {

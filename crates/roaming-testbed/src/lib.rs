@@ -6,14 +6,18 @@
 //! topic's bytes through kcat ([`topic`]), the balance from `roaming-consumer verify`. The crate knows
 //! nothing of the product's insides but its binaries, ports, logs and event ids.
 //!
-//! [`trial`] puts them together: one run during which one producer and one consumer are killed.
+//! [`trial`] puts them together: one run during which one producer and one consumer are killed. [`chaos`]
+//! lets all else happen too.
 
 pub mod binaries;
+pub mod chaos;
 pub mod daemon;
 pub mod observed;
 pub mod ownership;
 pub mod platform;
+pub mod retention;
 pub mod services;
+pub mod store;
 pub mod topic;
 pub mod trial;
 pub mod wait;

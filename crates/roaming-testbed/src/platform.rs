@@ -1,5 +1,6 @@
 //! One platform: services of its own, the topics, and what is started on them.
 
+use std::collections::BTreeMap;
 use std::io::BufReader;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -10,6 +11,9 @@ use tempfile::TempDir;
 
 use crate::topic::{self, TopicEvents};
 use crate::{Daemon, binaries};
+
+/// Partitions of `roaming.events`, unless told otherwise.
+pub(crate) const PARTITIONS: u16 = 8;
 
 /// Apache Kafka and a database of PostgreSQL, with the topics made; all gone when dropped.
 pub struct Platform {
@@ -151,14 +155,45 @@ impl Platform {
         Ok(events)
     }
 
+    /// Returns where each partition of `roaming.events` ends, by Kafka: the offset of the next record.
+    ///
+    /// # Errors
+    /// Fails where not all of them can be had.
+    pub fn topic_ends(&self) -> Result<BTreeMap<u16, u64>> {
+        let mut kcat = Command::new("kcat");
+        kcat.args(["-b", &self.kafka.bootstrap_servers(), "-Q"]);
+        for partition in 0..PARTITIONS {
+            kcat.args(["-t", &format!("roaming.events:{partition}:-1")]);
+        }
+        let ends = successful(&mut kcat)?;
+        let end = |line: &str| {
+            let (partition, offset) = line.split_once('[')?.1.split_once("] offset ")?;
+            Some((partition.parse().ok()?, offset.parse().ok()?))
+        };
+        let ends: BTreeMap<_, _> = ends.lines().filter_map(end).collect();
+        ensure!(ends.len() == usize::from(PARTITIONS), "not all partitions answer: {ends:?}");
+        Ok(ends)
+    }
+
+    /// Returns how many events of a run are on the topic, each counted once, whatever is missing.
+    ///
+    /// # Errors
+    /// Fails where the topic cannot be read.
+    pub fn events_on_topic(&self, run: &[&str]) -> Result<u64> {
+        topic::count(&self.kcat(), &self.generated_key_prefix(run)?)
+    }
+
     fn lanes_folder(&self) -> Result<TempDir> {
         TempDir::new_in(self.folder()).context("no folder for lanes")
     }
 
     fn read_topic(&self, run: &[&str], lanes: &Path) -> Result<TopicEvents> {
         let first = self.generated_key_prefix(run)?;
-        let kcat = ["-b".to_owned(), self.kafka.bootstrap_servers()];
-        topic::read(&kcat, &first, lanes)
+        topic::read(&self.kcat(), &first, lanes)
+    }
+
+    fn kcat(&self) -> [String; 2] {
+        ["-b".to_owned(), self.kafka.bootstrap_servers()]
     }
 
     /// What the ids of a run's events begin with.
@@ -176,7 +211,7 @@ impl Platform {
     }
 }
 
-fn successful(command: &mut Command) -> Result<String> {
+pub(crate) fn successful(command: &mut Command) -> Result<String> {
     let Output { status, stdout, stderr } =
         command.stdin(Stdio::null()).output().context("it cannot be started")?;
     let said = String::from_utf8_lossy(&stderr);

@@ -10,6 +10,8 @@ mod folder;
 mod kafka;
 mod postgres;
 mod process;
+mod proxy;
 
 pub use kafka::{Kafka, KafkaOptions, Node};
 pub use postgres::{Postgres, PostgresOptions};
+pub use proxy::Proxy;

@@ -4,8 +4,8 @@
 //! the documented form of an event id.
 
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
@@ -40,6 +40,33 @@ struct Lane {
 /// # Errors
 /// Fails where kcat fails, a lane jumps over a sequence, or a repetition differs from what it repeats.
 pub fn read(kcat: &[String], run: &str, folder: &Path) -> Result<TopicEvents> {
+    let mut events =
+        TopicEvents { folder: folder.to_owned(), lanes: BTreeMap::new(), duplicates: 0 };
+    each_record(kcat, |line| events.take(run, line))?;
+    for lane in events.lanes.values_mut() {
+        lane.payloads.flush()?;
+    }
+    Ok(events)
+}
+
+/// Counts the events of a run that are on the topic, each once, whatever is missing between them.
+///
+/// # Errors
+/// Fails where kcat does, or a key is none of an event.
+pub fn count(kcat: &[String], run: &str) -> Result<u64> {
+    let mut keys = BTreeSet::new();
+    each_record(kcat, |line| {
+        let (key, payload) = parts(line)?;
+        if key.starts_with(run) && !is_end(payload) && numbers(key)?.1 != UNNUMBERED {
+            keys.insert(key.to_owned());
+        }
+        Ok(())
+    })?;
+    Ok(keys.len() as u64)
+}
+
+/// Gives each record of `roaming.events` to `take`, as key, blank and payload.
+fn each_record(kcat: &[String], mut take: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
     let mut child = Command::new("kcat")
         .args(kcat)
         .args(["-C", "-q", "-t", "roaming.events", "-o", "beginning", "-e", "-f", "%k %s\n"])
@@ -48,36 +75,43 @@ pub fn read(kcat: &[String], run: &str, folder: &Path) -> Result<TopicEvents> {
         .spawn()
         .context("kcat cannot be started; install it (Debian package kcat)")?;
     let output = child.stdout.take().context("kcat has no output")?;
-    let mut events =
-        TopicEvents { folder: folder.to_owned(), lanes: BTreeMap::new(), duplicates: 0 };
     let mut lines = BufReader::with_capacity(1 << 20, output);
     let mut line = Vec::new();
-    loop {
-        line.clear();
-        if lines.read_until(b'\n', &mut line)? == 0 {
-            break;
-        }
+    while lines.read_until(b'\n', &mut line)? > 0 {
         line.pop();
-        events.take(run, &line)?;
+        take(&line)?;
+        line.clear();
     }
     let status = child.wait()?;
     ensure!(status.success(), "kcat ended with {status}");
-    for lane in events.lanes.values_mut() {
-        lane.payloads.flush()?;
-    }
-    Ok(events)
+    Ok(())
+}
+
+/// Splits a record into its key and its payload.
+fn parts(line: &[u8]) -> Result<(&str, &[u8])> {
+    ensure!(line.len() > KEY_LEN, "a line of kcat is too short: {line:?}");
+    let key = std::str::from_utf8(&line[..KEY_LEN]).context("a key is no text")?;
+    Ok((key, &line[KEY_LEN + 1..]))
+}
+
+/// Reads lane and sequence from a key.
+fn numbers(key: &str) -> Result<(u16, u64)> {
+    let lane = u16::from_str_radix(&key[15..18], 16).context("a key has no lane")?;
+    let sequence = u64::from_str_radix(&key[24..], 16).context("a key has no sequence")?;
+    Ok((lane, sequence))
+}
+
+fn is_end(payload: &[u8]) -> bool {
+    payload.starts_with(br#"{"type":"end""#)
 }
 
 impl TopicEvents {
     fn take(&mut self, run: &str, line: &[u8]) -> Result<()> {
-        ensure!(line.len() > KEY_LEN, "a line of kcat is too short: {line:?}");
-        let (key, payload) = (&line[..KEY_LEN], &line[KEY_LEN + 1..]);
-        let text = std::str::from_utf8(key).context("a key is no text")?;
-        if !text.starts_with(run) {
+        let (key, payload) = parts(line)?;
+        if !key.starts_with(run) {
             return Ok(());
         }
-        let lane_number = u16::from_str_radix(&text[15..18], 16).context("a key has no lane")?;
-        let sequence = u64::from_str_radix(&text[24..], 16).context("a key has no sequence")?;
+        let (lane_number, sequence) = numbers(key)?;
         if sequence == UNNUMBERED {
             return Ok(());
         }
@@ -88,14 +122,14 @@ impl TopicEvents {
             }
         };
         let mut digest = LaneDigest::default();
-        digest.add(key, payload);
+        digest.add(key.as_bytes(), payload);
         match (sequence as usize).cmp(&of_lane.seen.len()) {
-            Ordering::Equal if payload.starts_with(br#"{"type":"end""#) => {
+            Ordering::Equal if is_end(payload) => {
                 self.duplicates += u64::from(of_lane.has_ended);
                 of_lane.has_ended = true;
             }
             Ordering::Equal => {
-                ensure!(!of_lane.has_ended, "lane {lane_number} goes on after its end: {text}");
+                ensure!(!of_lane.has_ended, "lane {lane_number} goes on after its end: {key}");
                 of_lane.seen.push(digest);
                 of_lane.payloads.write_all(payload)?;
                 of_lane.payloads.write_all(b"\n")?;
@@ -103,7 +137,7 @@ impl TopicEvents {
             Ordering::Less => {
                 ensure!(
                     of_lane.seen[sequence as usize] == digest,
-                    "{text} is repeated with other octets"
+                    "{key} is repeated with other octets"
                 );
                 self.duplicates += 1;
             }

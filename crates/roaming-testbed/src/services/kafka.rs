@@ -1,12 +1,14 @@
 //! Apache Kafka of one node or three.
 
 use std::fs;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::folder::Folder;
 use super::process::{Server, run, script};
+use super::proxy::Proxy;
 
 /// How long a node may take to end.
 const STOP_LIMIT: Duration = Duration::from_mins(1);
@@ -19,6 +21,9 @@ const TOOL_PROPERTIES: &str = "tools.properties";
 pub struct KafkaOptions {
     /// Nodes, each broker and controller in one: 1 or 3.
     pub nodes: u16,
+    /// Ways to the nodes beside the direct one, each a [`Proxy`] before every node: who comes by one is
+    /// led to all nodes by it.
+    pub ways: u16,
     /// Lines of `server.properties` that come after, and so before, those of the script.
     pub properties: String,
     /// Further arguments of the tool that formats the storage: the first SCRAM credentials.
@@ -31,6 +36,7 @@ impl Default for KafkaOptions {
     fn default() -> Self {
         Self {
             nodes: 1,
+            ways: 0,
             properties: String::new(),
             storage_options: String::new(),
             tool_properties: String::new(),
@@ -42,6 +48,7 @@ impl Default for KafkaOptions {
 pub struct Kafka {
     nodes: Vec<Node>,
     bootstrap_servers: String,
+    ways: Vec<Vec<Proxy>>,
     // Dropped last: the nodes write into it.
     folder: Folder,
 }
@@ -65,10 +72,13 @@ impl Kafka {
             .arg(dir)
             .arg(options.nodes.to_string())
             .arg(&properties)
+            .env("WAYS", options.ways.to_string())
             .env("STORAGE_OPTIONS", &options.storage_options));
         fs::write(dir.join(TOOL_PROPERTIES), &options.tool_properties)
             .expect("the credentials of the tools can be written");
         let bootstrap_servers = fs::read_to_string(dir.join("bootstrap")).expect("addresses");
+        let lines = fs::read_to_string(dir.join("ways")).expect("the ports of the ways");
+        let ways = (1..=options.ways).map(|way| proxies_of(way, &lines)).collect();
         let nodes: Vec<Node> = (1..=usize::from(options.nodes))
             .map(|number| Node { number, folder: dir.to_owned(), server: Mutex::default() })
             .collect();
@@ -78,7 +88,17 @@ impl Kafka {
                 scope.spawn(|| node.start());
             }
         });
-        Self { nodes, bootstrap_servers: bootstrap_servers.trim().to_owned(), folder }
+        Self { nodes, bootstrap_servers: bootstrap_servers.trim().to_owned(), ways, folder }
+    }
+
+    /// Returns one of the ways, counted from 0: a proxy before each node.
+    pub fn way(&self, index: usize) -> &[Proxy] {
+        &self.ways[index]
+    }
+
+    /// Returns all nodes.
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
     }
 
     /// Returns the addresses of all nodes, separated by commas.
@@ -109,6 +129,18 @@ impl Kafka {
         let credentials = credentials.to_string_lossy().into_owned();
         vec!["--bootstrap-server".to_owned(), servers, "--command-config".to_owned(), credentials]
     }
+}
+
+/// Starts the proxies of a way by the lines of `way`, port of the proxy, port of the node's listener.
+fn proxies_of(way: u16, lines: &str) -> Vec<Proxy> {
+    let of_way = lines.lines().filter_map(|line| {
+        let numbers: Vec<u16> = line.split(' ').filter_map(|word| word.parse().ok()).collect();
+        numbers.try_into().ok().filter(|[number, ..]: &[u16; 3]| *number == way)
+    });
+    let proxies = of_way.map(|[_, port, server]| {
+        Proxy::start(port, (Ipv4Addr::LOCALHOST, server).into()).expect("a proxy on its port")
+    });
+    proxies.collect()
 }
 
 impl Node {

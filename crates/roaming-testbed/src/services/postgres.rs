@@ -1,6 +1,8 @@
 //! A PostgreSQL.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -22,12 +24,15 @@ pub struct PostgresOptions {
     pub settings: String,
     /// PEM files of the server's certificate and key; only connections with TLS are let in then.
     pub certificate: Option<(PathBuf, PathBuf)>,
+    /// MiB of a disk of its own for the server's data, so that it can be full; needs root.
+    pub disk_mib: Option<u32>,
 }
 
 /// A server; it is gone when dropped.
 pub struct Postgres {
     server: Mutex<Option<Server>>,
     port: u16,
+    has_own_disk: bool,
     databases: AtomicU32,
     // Dropped last: the server writes into it.
     folder: Folder,
@@ -54,11 +59,15 @@ impl Postgres {
         if let Some((certificate, key)) = &options.certificate {
             prepare.env("TLS_CERTIFICATE", certificate).env("TLS_KEY", key);
         }
+        if let Some(disk_mib) = options.disk_mib {
+            prepare.env("DISK_MIB", disk_mib.to_string());
+        }
         run(&mut prepare);
         let port = fs::read_to_string(dir.join("port")).expect("a port");
         let postgres = Self {
             server: Mutex::default(),
             port: port.trim().parse().expect("a port"),
+            has_own_disk: options.disk_mib.is_some(),
             databases: AtomicU32::default(),
             folder,
         };
@@ -73,7 +82,12 @@ impl Postgres {
 
     /// Returns the DSN of a database, for the superuser.
     pub fn dsn_of(&self, database: &str) -> String {
-        format!("postgres://{SUPERUSER}@127.0.0.1:{}/{database}", self.port)
+        format!("postgres://{SUPERUSER}@{}/{database}", self.address())
+    }
+
+    /// Returns where it listens.
+    pub fn address(&self) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.port).into()
     }
 
     /// Makes a database that is empty and returns its DSN, for the superuser.
@@ -115,6 +129,44 @@ impl Postgres {
             &dir.join("log"),
             "ready to accept connections",
         ));
+    }
+
+    /// Fills the disk of the server's own to the last octet.
+    ///
+    /// # Errors
+    /// Fails where it has none, or is not full afterwards.
+    pub fn fill_disk(&self) -> io::Result<()> {
+        if !self.has_own_disk {
+            return Err(io::Error::other("the server has no disk of its own"));
+        }
+        let mut filler = File::create(self.filler())?;
+        let chunk = vec![0; 1 << 20];
+        loop {
+            match filler.write(&chunk) {
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::StorageFull => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Gives the place on its disk back, and starts the server again where it ended for want of it.
+    ///
+    /// # Errors
+    /// Fails where there was nothing to give back.
+    pub fn free_disk(&self) -> io::Result<()> {
+        fs::remove_file(self.filler())?;
+        let mut server = self.server();
+        if server.as_ref().is_some_and(|server| !server.is_running()) {
+            *server = None;
+            drop(server);
+            self.start_again();
+        }
+        Ok(())
+    }
+
+    fn filler(&self) -> PathBuf {
+        self.folder.path().join("data/filler")
     }
 
     /// Returns the folder of the server: a place for files that go with it.

@@ -70,6 +70,11 @@ impl Server {
         run(Command::new("kill").args(["-s", signal, &self.pid.to_string()]));
     }
 
+    /// Whether it has not ended.
+    pub(super) fn is_running(&self) -> bool {
+        is_running(self.pid)
+    }
+
     /// Waits until the server has ended.
     #[track_caller]
     pub(super) fn wait(&self, limit: Duration) {

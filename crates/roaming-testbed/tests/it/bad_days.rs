@@ -1,18 +1,16 @@
 //! What is not there, or not as it was: the daemons say so, and lose nothing.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use roaming_testbed::services::{KafkaOptions, Postgres};
 use roaming_testbed::trial::finished;
 use roaming_testbed::wait::wait_until;
-use roaming_testbed::{Daemon, Platform};
+use roaming_testbed::{Daemon, Platform, retention};
 
 const LIMIT: Duration = Duration::from_mins(1);
 const TOPICS: &str = "org.apache.kafka.tools.TopicCommand";
 const CONFIGS: &str = "kafka.admin.ConfigCommand";
-const DELETE_RECORDS: &str = "org.apache.kafka.tools.DeleteRecordsCommand";
 
 fn on_a_platform(test: impl FnOnce(&Platform) -> Result<()>) -> Result<()> {
     Platform::with(Postgres::shared(), &KafkaOptions::default(), test)
@@ -168,18 +166,7 @@ fn what_retention_removed_is_told_exactly_and_another_log_is_refused() -> Result
         let sent = "roaming_producer_events_acknowledged_total";
         let goal = producer.metric(sent)? + 20_000;
         wait_until("some events more", LIMIT, || Ok(producer.metric(sent)? > goal))?;
-        // -1 is where the partition ends.
-        let ends: Vec<_> = (0..8)
-            .map(|partition| {
-                format!(r#"{{"topic":"roaming.events","partition":{partition},"offset":-1}}"#)
-            })
-            .collect();
-        let file = platform.kafka.folder().join("delete.json");
-        std::fs::write(&file, format!(r#"{{"partitions":[{}],"version":1}}"#, ends.join(",")))?;
-        let file = file.to_string_lossy();
-        let deleted = ["--offset-json-file", &file];
-        let deleted = platform.kafka.tool(DELETE_RECORDS, &deleted);
-        let lost = lost(&stored_offsets(platform)?, &deleted)?;
+        let lost = retention::overtake(platform)?;
 
         let mut late = platform.consumer("late")?;
         let status = late.ended(LIMIT)?;
@@ -201,32 +188,4 @@ fn what_retention_removed_is_told_exactly_and_another_log_is_refused() -> Result
             Ok(())
         })
     })
-}
-
-/// What the consumers stored as the next offset of each partition, as the database's own client reads it.
-fn stored_offsets(platform: &Platform) -> Result<BTreeMap<u16, u64>> {
-    let database = platform.dsn.rsplit('/').next().context("a DSN ends with its database")?;
-    let query = "SELECT partition, next_offset FROM roaming.partitions";
-    let rows = Postgres::shared().sql(database, query);
-    let row = |row: &str| -> Result<_> {
-        let (partition, offset) = row.split_once('|').context("a row has two columns")?;
-        Ok((partition.parse()?, offset.parse()?))
-    };
-    rows.lines().map(row).collect()
-}
-
-/// What is to be said of each partition, by what was stored and what Kafka's tool says of its deletion.
-fn lost(stored: &BTreeMap<u16, u64>, deleted: &str) -> Result<Vec<String>> {
-    let lows = deleted.lines().filter_map(|line| {
-        let (partition, low) = line.split_once("low_watermark: ")?;
-        let partition = partition.trim().strip_prefix("partition: roaming.events-")?;
-        Some((partition.to_owned(), low.trim().to_owned()))
-    });
-    let lost = lows.map(|(partition, low)| {
-        let next = stored.get(&partition.parse()?).context("a partition that was not counted")?;
-        Ok(format!("records {next} to {low} (exclusive) of partition {partition} were removed by the log's retention"))
-    });
-    let lost: Vec<String> = lost.collect::<Result<_>>()?;
-    ensure!(lost.len() == 8, "not all partitions are in {deleted}");
-    Ok(lost)
 }
