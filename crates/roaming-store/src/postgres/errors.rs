@@ -7,6 +7,9 @@ use std::time::Duration;
 use crate::{DatabaseError, StoreError};
 
 const DISK_FULL: &str = "53100";
+/// What a server with a full disk says to who connects, "could not write init file", and no code of corrupted
+/// data.
+const INTERNAL_ERROR: &str = "XX000";
 const READ_ONLY: &str = "25006";
 const NO_RIGHT: &str = "42501";
 const NO_DATABASE: &str = "3D000";
@@ -37,7 +40,9 @@ pub(super) fn failed(operation: &'static str) -> impl Fn(sqlx::Error) -> StoreEr
             READ_ONLY => StoreError::WritesRefused { source },
             NO_RIGHT => StoreError::NoRight { source },
             NO_DATABASE => StoreError::NoDatabase { source },
-            LOCK_NOT_AVAILABLE | IDLE_IN_TRANSACTION => StoreError::Unavailable { source },
+            LOCK_NOT_AVAILABLE | IDLE_IN_TRANSACTION | INTERNAL_ERROR => {
+                StoreError::Unavailable { source }
+            }
             _ if class == IDENTITY_CLASS => StoreError::WrongIdentity { source },
             _ if PASSING_CLASSES.contains(&class.as_str()) => StoreError::Unavailable { source },
             _ if passing => StoreError::Unavailable { source },

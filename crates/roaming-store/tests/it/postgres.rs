@@ -365,6 +365,7 @@ async fn what_passes_is_tried_again_and_what_does_not_ends() {
         ("40P01", Disposition::Retry, "store_unavailable"),
         ("57P03", Disposition::Retry, "store_unavailable"),
         ("58030", Disposition::Retry, "store_unavailable"),
+        ("XX000", Disposition::Retry, "store_unavailable"),
         ("25006", Disposition::Retry, "store_read_only"),
         ("42501", Disposition::Fatal, "store_refused"),
         ("23505", Disposition::Fatal, "store_refused"),
