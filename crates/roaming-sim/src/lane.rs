@@ -1,5 +1,6 @@
 //! A lane: a fixed share of the subscribers, and their events in order.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use roaming_events::{
@@ -12,10 +13,8 @@ use crate::profile::FraudPattern;
 use crate::queue::{Queue, Tick, grow_gently};
 use crate::rng::Purpose;
 use crate::simulation::Simulation;
+use crate::snapshot::State;
 use crate::subscriber::Subscriber;
-
-/// No free place.
-const NONE: u32 = u32::MAX;
 
 /// The subscribers whose number modulo the number of lanes is the lane's: an iterator of their events.
 ///
@@ -47,15 +46,13 @@ struct Moment {
 
 impl Lane {
     pub(crate) fn new(simulation: Arc<Simulation>, lane: LaneId) -> Self {
-        let lanes = u32::from(simulation.specification.lanes);
-        let first = u32::from(lane.get());
-        assert!(first < lanes, "lane {lane} of {lanes}");
-        let count = (simulation.profile().subscribers + lanes - 1 - first) / lanes;
-        let mut queue = Queue::new(count);
-        let mut subscribers = Vec::with_capacity(count as usize);
+        let lanes = simulation.specification.lanes;
+        assert!(lane.get() < lanes, "lane {lane} of {lanes}");
+        let indices = simulation.subscribers_of(lane);
+        let mut queue = Queue::new(indices.len() as u32);
+        let mut subscribers = Vec::with_capacity(indices.len());
         let arrival = simulation.profile().trips.arrival.ms().min(u64::from(simulation.end)) as u32;
-        for local in 0..count {
-            let index = first + local * lanes;
+        for (local, index) in (0..).zip(indices) {
             subscribers.push(Subscriber::new(&simulation, index));
             queue.schedule(local, simulation.draw(Purpose::FirstTrip, index, 0).below(arrival));
         }
@@ -64,10 +61,39 @@ impl Lane {
             id: lane,
             subscribers,
             records: Vec::new(),
-            free: NONE,
+            free: Pending::NONE,
             queue,
             next: Sequence::ZERO,
             floor: 0,
+        }
+    }
+
+    /// Returns all that its further events depend on.
+    pub(crate) fn state(&self) -> State<'_> {
+        State {
+            run: self.simulation.run,
+            lane: self.id,
+            next: self.next,
+            floor: self.floor,
+            subscribers: Cow::Borrowed(&self.subscribers),
+            records: Cow::Borrowed(&self.records),
+            free: self.free,
+            slot: self.queue.slot(),
+            due: self.queue.due(),
+        }
+    }
+
+    /// Returns the lane in a state that was checked.
+    pub(crate) fn resume(simulation: Arc<Simulation>, state: State<'_>) -> Self {
+        Self {
+            simulation,
+            id: state.lane,
+            subscribers: state.subscribers.into_owned(),
+            records: state.records.into_owned(),
+            free: state.free,
+            queue: Queue::restore(state.slot, &state.due),
+            next: state.next,
+            floor: state.floor,
         }
     }
 
@@ -179,7 +205,7 @@ impl Lane {
     /// Puts a record in a free place and returns its node.
     fn store(&mut self, record: Pending) -> u32 {
         let subscribers = self.subscribers.len() as u32;
-        if self.free == NONE {
+        if self.free == Pending::NONE {
             grow_gently(&mut self.records);
             self.records.push(record);
             let node = self.queue.add_node();

@@ -60,6 +60,46 @@ impl Queue {
         }
     }
 
+    /// Makes a queue that has come to `slot`, with the nodes' times; see [`Queue::due`].
+    pub(crate) fn restore(slot: u32, due: &[Option<Tick>]) -> Self {
+        let mut queue = Self::new(due.len() as u32);
+        queue.slot = slot;
+        for (node, due) in (0..).zip(due) {
+            if let Some(due) = due {
+                queue.schedule(node, *due);
+            }
+        }
+        queue
+    }
+
+    /// Whether there is such a slot.
+    pub(crate) fn has_slot(slot: u32) -> bool {
+        slot <= Tick::MAX >> SLOT_BITS
+    }
+
+    /// Returns the slot that it has come to.
+    pub(crate) fn slot(&self) -> u32 {
+        self.slot
+    }
+
+    /// Returns for each node when it is due; `None` where it is not scheduled.
+    pub(crate) fn due(&self) -> Vec<Option<Tick>> {
+        let mut times = vec![None; self.links.len()];
+        for entry in &self.current {
+            times[*entry as u32 as usize] = Some((entry >> 32) as Tick);
+        }
+        let heads = self.near.heads.iter().chain(&*self.far.heads).chain(&*self.top.heads);
+        for &head in heads {
+            let mut node = head;
+            while node != NONE {
+                let Link { due, next } = self.links[node as usize];
+                times[node as usize] = Some(due);
+                node = next;
+            }
+        }
+        times
+    }
+
     /// Adds a node and returns its number.
     pub(crate) fn add_node(&mut self) -> u32 {
         grow_gently(&mut self.links);

@@ -145,6 +145,15 @@ impl Simulation {
         Lane::new(Arc::clone(self), lane)
     }
 
+    /// Returns the numbers of a lane's subscribers.
+    pub(crate) fn subscribers_of(
+        &self,
+        lane: LaneId,
+    ) -> impl ExactSizeIterator<Item = u32> + use<> {
+        let lanes = usize::from(self.specification.lanes);
+        (u32::from(lane.get())..self.profile().subscribers).step_by(lanes)
+    }
+
     pub(crate) fn profile(&self) -> &Profile {
         &self.specification.profile
     }

@@ -1,6 +1,7 @@
 //! A subscriber: the few octets that its next step depends on.
 
 use roaming_events::{Decision, Rat};
+use serde::{Deserialize, Serialize};
 
 use crate::profile::is_of;
 use crate::queue::Tick;
@@ -12,7 +13,7 @@ const HONEST: u8 = u8::MAX;
 
 /// The state of one subscriber. Who it is follows from its number, see [`identity`](crate::identity);
 /// when it wakes is in the queue.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Subscriber {
     /// When its next activity ends.
     pub(crate) activity_due: Tick,
@@ -52,7 +53,7 @@ pub(crate) struct Subscriber {
 }
 
 /// Where a subscriber is in its procedures: what happens when it wakes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum State {
     /// At home: a trip begins.
     Home,
@@ -77,7 +78,7 @@ pub(crate) enum State {
 }
 
 /// What a subscription includes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Provisioning {
     /// All services.
     Full,
@@ -88,7 +89,7 @@ pub(crate) enum Provisioning {
 }
 
 /// Whether something has been seen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Seen {
     No,
     Yes,
@@ -138,6 +139,18 @@ impl Subscriber {
             provisioning: if pattern == HONEST { provisioning } else { Provisioning::Full },
             had_session: Seen::No,
         }
+    }
+
+    /// Whether it is this subscriber, as it was before the run, in all that never changes.
+    pub(crate) fn is_as_before(&self, before: &Self) -> bool {
+        let constant = |of: &Self| (of.home, of.device, of.pattern, of.provisioning);
+        constant(self) == constant(before)
+    }
+
+    /// Whether it is in one of so many networks, or in none where it need not be.
+    pub(crate) fn is_within(&self, networks: usize) -> bool {
+        usize::from(self.visited) < networks
+            || self.visited == NO_NETWORK && self.state == State::Home
     }
 
     /// Returns the index of its pattern of misbehaviour.

@@ -1,9 +1,10 @@
 //! Wholesale records under way: from the usage to the visited network, and on to the home network.
 
 use roaming_events::{Rat, Sequence, Service};
+use serde::{Deserialize, Serialize};
 
 /// A wholesale record under way. Its charge is not in it: it follows from units and tariff.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Pending {
     /// The subscriber, counted within the lane; in a free place, the next free one.
     pub(crate) subscriber: u32,
@@ -18,7 +19,7 @@ pub(crate) struct Pending {
 }
 
 /// What comes next for a record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Stage {
     /// The visited network makes it.
     Out,
@@ -38,6 +39,9 @@ pub(crate) struct Charged {
 }
 
 impl Pending {
+    /// No free place.
+    pub(crate) const NONE: u32 = u32::MAX;
+
     pub(crate) fn new(charged: Charged) -> Self {
         let sequence = charged.usage.get();
         debug_assert!(charged.units >> 40 == 0);
@@ -56,8 +60,19 @@ impl Pending {
 
     /// Returns the sequence of the usage event.
     pub(crate) fn usage(&self) -> Sequence {
-        Sequence::try_new(u64::from(self.sequence_high) << 32 | u64::from(self.sequence_low))
-            .expect("it was a sequence of 48 bits")
+        Sequence::try_new(self.usage_number()).expect("it was a sequence of 48 bits")
+    }
+
+    fn usage_number(&self) -> u64 {
+        u64::from(self.sequence_high) << 32 | u64::from(self.sequence_low)
+    }
+
+    /// Whether it can be a record of a lane of so many subscribers, in a run of so many networks, before
+    /// the event `next`.
+    pub(crate) fn is_of(&self, subscribers: usize, networks: usize, next: Sequence) -> bool {
+        (self.subscriber as usize) < subscribers
+            && usize::from(self.visited) < networks
+            && self.usage_number() < next.get()
     }
 
     /// Returns the seconds, messages or octets used.

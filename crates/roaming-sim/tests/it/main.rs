@@ -10,6 +10,7 @@ mod determinism;
 mod golden;
 mod isolation;
 mod misbehaviour;
+mod snapshot;
 mod synthetic;
 
 use std::sync::Arc;
