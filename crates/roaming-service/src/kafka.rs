@@ -98,7 +98,8 @@ impl KafkaSettings {
             .set("partition.assignment.strategy", "cooperative-sticky")
             // A replica that died gives its partitions up after ten seconds, not 45.
             .set("session.timeout.ms", "10000")
-            .set("heartbeat.interval.ms", "2000")
+            // A member hears of a rebalance in the answer to a heartbeat: partitions that move wait for it.
+            .set("heartbeat.interval.ms", "500")
             // Bounded memory: at the bound, fetching pauses.
             .set("queued.max.messages.kbytes", "16384")
             // There it looks again soon: the default of a second leaves a fast reader without work.
