@@ -102,6 +102,7 @@ impl App {
             partitions,
             health: health.clone(),
             observer,
+            snapshot_way_max: (config.kafka.broker == Broker::Kafka).then_some(SNAPSHOT_WAY_MAX),
             gate: config.gate,
         };
         let sender = Sender::try_new(parts, Moment::now())?;
@@ -144,6 +145,10 @@ impl App {
         Ok(ended?)
     }
 }
+
+/// After how many events a lane of few subscribers gets a snapshot: the engine goes through them in 30 ms. The
+/// embedded broker, which keeps few octets, would keep snapshots in place of progress.
+const SNAPSHOT_WAY_MAX: u64 = 100_000;
 
 /// Topics that the producer's promises rest on.
 const TOPICS: [&str; 3] = [topics::EVENTS, topics::LANES, topics::SCENARIOS];

@@ -4,41 +4,58 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::fleet::PartitionProgress;
+use roaming_events::{LaneId, RunId};
+
+use crate::fleet::{PartitionProgress, Recorded};
 use crate::progress::{self, Progress, ProgressError};
+use crate::snapshot::{PieceKey, Pieces};
 
 /// Assigned partitions whose end has not been reached, with what was read of them. Partitions that are owned
 /// are not here: what comes after is this process's own progress.
 #[derive(Default)]
 pub struct Assignment {
-    reading: BTreeMap<u16, PartitionProgress>,
+    reading: BTreeMap<u16, Reading>,
+}
+
+/// What was read of a partition.
+#[derive(Default)]
+struct Reading {
+    progress: PartitionProgress,
+    pieces: BTreeMap<(RunId, LaneId), Pieces>,
 }
 
 impl Assignment {
     /// Takes note that partitions are assigned: they are to be read from their start.
     pub fn assigned(&mut self, partitions: &BTreeSet<u16>) {
-        self.reading.extend(partitions.iter().map(|&partition| (partition, BTreeMap::new())));
+        self.reading.extend(partitions.iter().map(|&partition| (partition, Reading::default())));
     }
 
     /// Takes a record of a partition into account, if the partition is being read.
     ///
     /// # Errors
-    /// Fails where the record is no progress. Its lane repeats more without it; nothing is lost.
+    /// Fails where the record is neither progress nor a piece of a snapshot. Its lane repeats more without
+    /// it, or takes longer to get there; nothing is lost.
     pub fn read(
         &mut self,
         partition: u16,
         key: &[u8],
         value: Option<&[u8]>,
     ) -> Result<(), ProgressError> {
-        let Some(lanes) = self.reading.get_mut(&partition) else { return Ok(()) };
-        progress::keep(lanes, Progress::read(key, value)?);
+        let Some(reading) = self.reading.get_mut(&partition) else { return Ok(()) };
+        if let Some(key) = PieceKey::read(key) {
+            reading.pieces.entry((key.run, key.lane)).or_default().read(key, value)?;
+        } else {
+            progress::keep(&mut reading.progress, Progress::read(key, value)?);
+        }
         Ok(())
     }
 
-    /// Returns the progress that stands in a partition which was read to its end: it is owned from here on.
-    /// `None` where it was not being read.
-    pub fn read_to_end(&mut self, partition: u16) -> Option<PartitionProgress> {
-        self.reading.remove(&partition)
+    /// Returns what stands in a partition which was read to its end: it is owned from here on. `None` where
+    /// it was not being read.
+    pub fn read_to_end(&mut self, partition: u16) -> Option<Recorded> {
+        let Reading { progress, pieces } = self.reading.remove(&partition)?;
+        let assembled = pieces.into_iter().map(|(lane, pieces)| (lane, pieces.assemble()));
+        Some(Recorded { progress, snapshots: assembled.collect() })
     }
 
     /// Takes note that partitions are taken away, owned or still being read.
@@ -77,12 +94,13 @@ mod tests {
         assert!(assignment.read(1, b"no lane", Some(b"no progress")).is_err());
         assert!(read(&mut assignment, 1, &progress(7)));
         let last = progress(7);
-        let owned = PartitionProgress::from([((last.run, last.lane), last)]);
+        let lanes = PartitionProgress::from([((last.run, last.lane), last)]);
+        let owned = Recorded { progress: lanes, ..Recorded::default() };
         assert_eq!(assignment.read_to_end(1), Some(owned));
         // From here on it is the owner's own progress, and each end of it is told.
         assert!(read(&mut assignment, 1, &progress(9)));
         assert_eq!(assignment.read_to_end(1), None);
-        assert_eq!(assignment.read_to_end(2), Some(PartitionProgress::new()));
+        assert_eq!(assignment.read_to_end(2), Some(Recorded::default()));
     }
 
     #[test]
@@ -93,7 +111,7 @@ mod tests {
         assignment.revoked(&BTreeSet::from([1]));
         assert_eq!(assignment.read_to_end(1), None);
         assignment.assigned(&BTreeSet::from([1]));
-        assert_eq!(assignment.read_to_end(1), Some(PartitionProgress::new()), "read anew");
+        assert_eq!(assignment.read_to_end(1), Some(Recorded::default()), "read anew");
         assert!(assignment.read_to_end(2).is_some(), "the other goes on");
     }
 }

@@ -85,9 +85,9 @@ pub enum Tag {
     Numbered(Slot, Sequence),
     /// A marker.
     Marker,
-    /// A progress record of the lane in this slot.
+    /// A progress record, or a piece of a snapshot, of the lane in this slot.
     Progress(Slot),
-    /// A tombstone, which takes a progress record back.
+    /// A tombstone, which takes either back.
     Tombstone,
 }
 

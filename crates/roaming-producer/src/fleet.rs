@@ -7,14 +7,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
-use roaming_events::{LaneId, RunId, SimDuration, SimTime};
+use roaming_events::{LaneId, RunId, Sequence, SimDuration, SimTime};
 use roaming_service::topics;
 use roaming_sim::control::{ControlRecord, RunState};
 use roaming_sim::{Simulation, Specification, SpecificationError};
 
 use crate::client::{SLOTS_MAX, Slot};
 use crate::lane::LaneSender;
-use crate::progress::Progress;
+use crate::progress::{self, Progress};
+use crate::snapshot::LaneSnapshots;
 
 /// The lanes of a run advance together within a window of this length, also at full speed, so that the
 /// consumer has few windows open: its own length by default.
@@ -23,14 +24,23 @@ pub const WINDOW: SimDuration = SimDuration::from_secs(15 * 60);
 /// Progress of the lanes of one partition of `roaming.lanes`.
 pub type PartitionProgress = BTreeMap<(RunId, LaneId), Progress>;
 
+/// What stands in one partition of `roaming.lanes`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recorded {
+    /// How far its lanes are.
+    pub progress: PartitionProgress,
+    /// Their snapshots, of those that have any.
+    pub snapshots: BTreeMap<(RunId, LaneId), LaneSnapshots>,
+}
+
 /// Runs, and the lanes of them that this process owns.
 #[derive(Default)]
 pub struct Fleet {
     pub(crate) runs: BTreeMap<String, Run>,
     pub(crate) lanes: Vec<Option<OwnedLane>>,
-    /// The partitions of `roaming.lanes` that this process owns, with the progress of lanes that it does
-    /// not drive now: because they are finished, or their run is not known yet.
-    owned: BTreeMap<u16, PartitionProgress>,
+    /// The partitions of `roaming.lanes` that this process owns, with their snapshots, and the progress of
+    /// lanes that it does not drive now: because they are finished, or their run is not known yet.
+    owned: BTreeMap<u16, Recorded>,
     /// How many partitions the topics have; `None` where nobody has said so.
     partitions: Option<TopicPartitions>,
     /// Runs that this engine cannot simulate, and why.
@@ -94,6 +104,11 @@ pub struct OwnedLane {
 }
 
 impl OwnedLane {
+    /// Returns its run and its number there.
+    pub(crate) fn name(&self) -> (RunId, LaneId) {
+        (self.run, self.lane)
+    }
+
     /// Returns how much must be acknowledged, or recorded, before the lane is at rest: nothing of it is on
     /// its way then, and the next owner repeats nothing.
     pub(crate) fn outstanding(&self) -> usize {
@@ -183,21 +198,60 @@ impl Fleet {
         self.take_up();
     }
 
-    /// Owns a partition of `roaming.lanes`, whose records say `progress`.
-    pub fn own(&mut self, partition: u16, progress: PartitionProgress) {
-        self.owned.insert(partition, progress);
+    /// Owns a partition of `roaming.lanes`, in which this is recorded.
+    pub fn own(&mut self, partition: u16, recorded: Recorded) {
+        self.owned.insert(partition, recorded);
         self.take_up();
     }
 
-    /// Forgets where the lanes of deleted runs are; returns those whose records are to go from the topic,
-    /// each with its partition there.
-    pub fn forget_deleted(&mut self) -> Vec<(u16, (RunId, LaneId))> {
+    /// Forgets where the lanes of deleted runs are; returns the keys of their records, which are to go from
+    /// the topic, each with its partition there.
+    pub fn forget_deleted(&mut self) -> Vec<(u16, String)> {
         let mut forgotten = Vec::new();
-        for (&partition, progress) in &mut self.owned {
-            let of_deleted = progress.extract_if(.., |(run, _), _| self.deleted.contains(run));
-            forgotten.extend(of_deleted.map(|(lane, _)| (partition, lane)));
+        for (&partition, Recorded { progress, snapshots }) in &mut self.owned {
+            let is_deleted = |(run, _): &(RunId, LaneId)| self.deleted.contains(run);
+            let lanes = progress.extract_if(.., |lane, _| is_deleted(lane));
+            forgotten.extend(lanes.map(|((run, lane), _)| (partition, progress::key(run, lane))));
+            for ((run, lane), snapshots) in snapshots.extract_if(.., |lane, _| is_deleted(lane)) {
+                forgotten.extend(snapshots.keys(run, lane).map(|key| (partition, key)));
+            }
         }
         forgotten
+    }
+
+    /// Forgets the snapshots of a lane that has ended; returns the keys of their records, each with its
+    /// partition.
+    pub fn forget_snapshots(&mut self, slot: Slot) -> Vec<(u16, String)> {
+        let Some(lane) = &self.lanes[usize::from(slot)] else { return Vec::new() };
+        let (partition, key) = (lane.lanes_partition, (lane.run, lane.lane));
+        let snapshots =
+            self.owned.get_mut(&partition).and_then(|owned| owned.snapshots.remove(&key));
+        let keys = snapshots.into_iter().flat_map(|snapshots| snapshots.keys(key.0, key.1));
+        keys.map(|key| (partition, key)).collect()
+    }
+
+    /// Returns the snapshots of a lane.
+    pub(crate) fn snapshots_mut(&mut self, slot: Slot) -> Option<&mut LaneSnapshots> {
+        let lane = self.lanes.get(usize::from(slot))?.as_ref()?;
+        let owned = self.owned.get_mut(&lane.lanes_partition)?;
+        Some(owned.snapshots.entry((lane.run, lane.lane)).or_default())
+    }
+
+    /// Returns the lane whose next owner would have the longest way from its last snapshot beyond what
+    /// `allowed` says of a lane, in events; `None` where no lane is beyond it.
+    pub(crate) fn farthest_from_snapshot(
+        &self,
+        allowed: impl Fn(&LaneSender) -> u64,
+    ) -> Option<Slot> {
+        let beyond = self.lanes().filter_map(|(slot, lane)| {
+            let owned = self.owned.get(&lane.lanes_partition)?;
+            let snapshots = owned.snapshots.get(&lane.name());
+            let newest = snapshots.and_then(LaneSnapshots::newest);
+            let from = newest.map_or(Sequence::ZERO, |snapshot| snapshot.sequence);
+            let way = lane.sender.engine()?.sequence().get().saturating_sub(from.get());
+            Some((slot, way.checked_sub(allowed(&lane.sender))?))
+        });
+        beyond.max_by_key(|(_, events)| *events).map(|(slot, _)| slot)
     }
 
     /// Gives partitions up.
@@ -220,8 +274,8 @@ impl Fleet {
     pub fn release(&mut self, slots: impl IntoIterator<Item = Slot>) {
         for slot in slots {
             let Some(lane) = self.lanes[usize::from(slot)].take() else { continue };
-            if let Some(progress) = self.owned.get_mut(&lane.lanes_partition) {
-                progress.insert((lane.run, lane.lane), lane.sender.position());
+            if let Some(owned) = self.owned.get_mut(&lane.lanes_partition) {
+                owned.progress.insert((lane.run, lane.lane), lane.sender.position());
             }
             for run in self.runs.values_mut().filter(|run| run.record.run == lane.run) {
                 run.slots.remove(&lane.lane);
@@ -242,7 +296,10 @@ impl Fleet {
         for run in self.runs.values() {
             for &slot in run.slots.values() {
                 if let Some(lane) = &mut self.lanes[usize::from(slot)] {
-                    lane.sender = run.resume(lane.lane, Some(&lane.sender.position()));
+                    let owned = self.owned.get(&lane.lanes_partition);
+                    let snapshots =
+                        owned.and_then(|owned| owned.snapshots.get(&(lane.run, lane.lane)));
+                    lane.sender = run.resume(lane.lane, Some(&lane.sender.position()), snapshots);
                     lane.sender.record_again();
                     lane.progress_in_flight = 0;
                 }
@@ -264,7 +321,7 @@ impl Fleet {
     /// Returns the progress of all lanes in the owned partitions, driven or not.
     pub fn positions(&self) -> impl Iterator<Item = Progress> {
         let driven = self.lanes().map(|(_, lane)| lane.sender.position());
-        self.owned.values().flat_map(BTreeMap::values).copied().chain(driven)
+        self.owned.values().flat_map(|owned| owned.progress.values()).copied().chain(driven)
     }
 
     /// Begins to drive the lanes that are owned, wanted and not driven yet, and refuses runs whose lanes
@@ -291,9 +348,9 @@ impl Fleet {
             let specification = Arc::clone(&run.record.specification);
             for lane in LaneId::all(specification.lanes) {
                 let lanes_partition = lane.partition(specification.lanes_partitions);
-                let Some(progress) = self.owned.get_mut(&lanes_partition) else { continue };
+                let Some(owned) = self.owned.get_mut(&lanes_partition) else { continue };
                 let key = (run.record.run, lane);
-                let ended = progress.get(&key).is_some_and(|progress| progress.ended);
+                let ended = owned.progress.get(&key).is_some_and(|progress| progress.ended);
                 if ended || run.slots.contains_key(&lane) {
                     continue;
                 }
@@ -301,9 +358,9 @@ impl Fleet {
                     self.refused.insert(name.clone(), FleetError::TooMany);
                     break;
                 };
-                let progress = progress.remove(&key);
+                let progress = owned.progress.remove(&key);
                 self.lanes[usize::from(slot)] = Some(OwnedLane {
-                    sender: run.resume(lane, progress.as_ref()),
+                    sender: run.resume(lane, progress.as_ref(), owned.snapshots.get(&key)),
                     run: run.record.run,
                     lane,
                     events_partition: lane.partition(specification.events_partitions),
@@ -321,7 +378,7 @@ impl Fleet {
 
 /// Whether a run that is not driven has lanes in owned partitions that are not at their end: nobody else
 /// drives those.
-fn waits(record: &ControlRecord, owned: &BTreeMap<u16, PartitionProgress>) -> bool {
+fn waits(record: &ControlRecord, owned: &BTreeMap<u16, Recorded>) -> bool {
     let Specification { lanes, lanes_partitions, .. } = *record.specification;
     if !record.state.is_alive() || owned.is_empty() {
         return false;
@@ -330,8 +387,10 @@ fn waits(record: &ControlRecord, owned: &BTreeMap<u16, PartitionProgress>) -> bo
         return true;
     }
     LaneId::all(lanes).any(|lane| {
-        let progress = owned.get(&lane.partition(lanes_partitions));
-        progress.is_some_and(|lanes| !lanes.get(&(record.run, lane)).is_some_and(|at| at.ended))
+        let owned = owned.get(&lane.partition(lanes_partitions));
+        owned.is_some_and(|owned| {
+            !owned.progress.get(&(record.run, lane)).is_some_and(|at| at.ended)
+        })
     })
 }
 
@@ -372,10 +431,14 @@ impl Run {
         }
     }
 
-    fn resume(&self, lane: LaneId, progress: Option<&Progress>) -> LaneSender {
-        let specification = self.specification();
-        let bounds = (specification.start(), specification.end());
-        LaneSender::resume(self.record.run, lane, self.simulation.lane(lane), bounds, progress)
+    fn resume(
+        &self,
+        lane: LaneId,
+        progress: Option<&Progress>,
+        snapshots: Option<&LaneSnapshots>,
+    ) -> LaneSender {
+        let snapshot = snapshots.and_then(LaneSnapshots::newest).cloned();
+        LaneSender::resume(Arc::clone(&self.simulation), lane, progress, snapshot)
     }
 
     /// Opens the next window that any of `times` falls into, the times of the lanes that go on; says
@@ -425,7 +488,6 @@ pub enum FleetError {
 
 #[cfg(test)]
 mod tests {
-    use roaming_events::Sequence;
     use roaming_sim::control::Speed;
     use roaming_sim::{Profile, STREAM_VERSION};
 
@@ -449,7 +511,7 @@ mod tests {
     #[test]
     fn lanes_without_room_are_refused_until_another_run_is_deleted() {
         let mut fleet = Fleet::default();
-        fleet.own(0, PartitionProgress::new());
+        fleet.own(0, Recorded::default());
         let names: Vec<String> =
             (0..=SLOTS_MAX / 4096).map(|run| format!("run-{run:02}")).collect();
         for name in &names {
@@ -481,7 +543,7 @@ mod tests {
             let lane = LaneId::try_new(lane).expect("a lane");
             let (run, acknowledged) = (record.run, Sequence::ZERO);
             let at = Progress { run, lane, acknowledged, emission_time: SimTime::default(), ended };
-            PartitionProgress::from([((run, lane), at)])
+            Recorded { progress: BTreeMap::from([((run, lane), at)]), ..Recorded::default() }
         };
         fleet.apply("run", Some(record.clone()));
         assert!(fleet.refused().is_empty(), "another producer may drive it");
@@ -493,7 +555,7 @@ mod tests {
         assert!(fleet.refused().is_empty());
         fleet.own(1, progress(1, true));
         assert!(fleet.refused().is_empty(), "its lane here is finished");
-        fleet.own(0, PartitionProgress::new());
+        fleet.own(0, Recorded::default());
         assert_eq!(fleet.refused().len(), 1);
         fleet.apply("run", Some(record.delete(1, SimTime::default())));
         assert!(fleet.refused().is_empty(), "it is gone");
@@ -505,7 +567,7 @@ mod tests {
         let mut record = record("run", 4);
         let specification = Arc::make_mut(&mut record.specification);
         (specification.events_partitions, specification.lanes_partitions) = (4, 2);
-        fleet.own(0, PartitionProgress::new());
+        fleet.own(0, Recorded::default());
         fleet.lay_out(TopicPartitions { events: 4, lanes: 2 });
         fleet.apply("run", Some(record));
         assert_eq!(fleet.lanes().count(), 2);

@@ -7,23 +7,26 @@
 //! Pure: it knows no clock and no broker.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use roaming_events::{End, EventId, LaneId, Marker, RunId, Sequence, SimTime, json};
-use roaming_sim::Lane;
+use roaming_sim::{Lane, Simulation};
 
 use crate::progress::Progress;
+use crate::snapshot::Snapshot;
 
 /// How many events a lane moves forward in one step while it goes to where its progress stands: about 30
 /// ms of work, so that the thread that drives many lanes stays responsive.
-const FORWARD_STEP: u64 = 100_000;
+pub(crate) const FORWARD_STEP: u64 = 100_000;
 
 /// One lane in the hands of its owner.
 pub struct LaneSender {
-    run: RunId,
+    simulation: Arc<Simulation>,
     lane: LaneId,
-    engine: Lane,
-    /// When the run ends, simulated; the end marker carries it.
-    end_time: SimTime,
+    /// What the engine is made of; from the lane's beginning where there is none.
+    snapshot: Option<Arc<Snapshot>>,
+    /// `None` until the first step: making it takes as long as moving it.
+    engine: Option<Lane>,
     /// Where recorded progress stands: what lies before it is not sent again.
     resume_at: Sequence,
     acknowledged: Sequence,
@@ -70,23 +73,22 @@ pub enum Step {
 }
 
 impl LaneSender {
-    /// Takes a lane over from where `progress` stands; from its start where there is none.
-    ///
-    /// `start` and `end` are the run's first and last simulated time.
+    /// Takes a lane over from where `progress` stands; from its start where there is none. A `snapshot` that
+    /// is not ahead of it shortens the way.
     pub fn resume(
-        run: RunId,
+        simulation: Arc<Simulation>,
         lane: LaneId,
-        engine: Lane,
-        (start, end): (SimTime, SimTime),
         progress: Option<&Progress>,
+        snapshot: Option<Arc<Snapshot>>,
     ) -> Self {
+        let start = simulation.specification().start();
         let ended = progress.is_some_and(|progress| progress.ended);
         let acknowledged = progress.map_or(Sequence::ZERO, |progress| progress.acknowledged);
         Self {
-            run,
+            simulation,
             lane,
-            engine,
-            end_time: end,
+            snapshot: snapshot.filter(|snapshot| snapshot.sequence <= acknowledged),
+            engine: None,
             resume_at: acknowledged,
             acknowledged,
             acknowledged_time: progress.map_or(start, |progress| progress.emission_time),
@@ -114,9 +116,9 @@ impl LaneSender {
         }
         payload.clear();
         // Only a look beyond the end shows that nothing is left.
-        let ending = until >= self.end_time;
+        let ending = until >= self.end_time();
         let looked_at = if ending { SimTime::MAX } else { until };
-        if let Some(event) = self.engine.next_before(looked_at) {
+        if let Some(event) = self.engine.as_mut().and_then(|engine| engine.next_before(looked_at)) {
             json::encode(&event, payload);
             self.in_flight.push_back(event.emission_time);
             return Step::Event { id: event.id, emission_time: event.emission_time };
@@ -129,24 +131,40 @@ impl LaneSender {
     }
 
     fn forward(&mut self) -> Step {
-        let step = self.engine.sequence().get().saturating_add(FORWARD_STEP);
+        let Some(engine) = &mut self.engine else {
+            let (simulation, lane) = (&self.simulation, self.lane);
+            let restored = self.snapshot.take().and_then(|from| from.restore(simulation, lane));
+            self.engine = Some(restored.unwrap_or_else(|| simulation.lane(lane)));
+            return Step::Forwarding;
+        };
+        let step = engine.sequence().get().saturating_add(FORWARD_STEP);
         let target =
             Sequence::try_new(step).map_or(self.resume_at, |step| step.min(self.resume_at));
-        self.engine.forward_to(target);
-        if self.engine.is_exhausted() {
+        engine.forward_to(target);
+        if engine.is_exhausted() {
             // Recorded progress is never ahead of the lane; where a damaged record says so, the lane's
             // own end counts.
-            self.acknowledged = self.engine.sequence();
+            self.acknowledged = engine.sequence();
         }
         Step::Forwarding
     }
 
+    /// When the run ends, simulated; the end marker carries it.
+    fn end_time(&self) -> SimTime {
+        self.simulation.specification().end()
+    }
+
     fn end(&mut self, payload: &mut Vec<u8>) -> Step {
-        let id = EventId { run: self.run, lane: self.lane, sequence: self.engine.sequence() };
-        End { id, emission_time: self.end_time }.encode(payload);
-        self.in_flight.push_back(self.end_time);
+        let id = EventId { run: self.simulation.run(), lane: self.lane, sequence: self.sequence() };
+        End { id, emission_time: self.end_time() }.encode(payload);
+        self.in_flight.push_back(self.end_time());
         self.end = EndMarker::Sent;
         Step::End { id }
+    }
+
+    /// Returns the sequence of what is sent next.
+    fn sequence(&self) -> Sequence {
+        self.engine.as_ref().map_or(self.resume_at, Lane::sequence)
     }
 
     /// Returns a marker for the time up to which the lane is known to be quiet, and puts it into
@@ -159,9 +177,9 @@ impl LaneSender {
         }
         self.marked = self.quiet_until;
         let marker = Marker {
-            run: self.run,
+            run: self.simulation.run(),
             lane: self.lane,
-            next: self.engine.sequence(),
+            next: self.sequence(),
             emission_time: self.quiet_until,
         };
         payload.clear();
@@ -177,7 +195,7 @@ impl LaneSender {
         let in_order = sequence == self.acknowledged;
         let Some(emission_time) = self.in_flight.front().copied().filter(|_| in_order) else {
             return Err(AcknowledgementError {
-                run: self.run,
+                run: self.simulation.run(),
                 lane: self.lane,
                 expected: self.acknowledged,
                 found: sequence,
@@ -213,9 +231,37 @@ impl LaneSender {
 
     /// Whether the lane moves to where its progress stands, so that its next step sends nothing.
     pub fn is_behind(&self) -> bool {
-        self.end == EndMarker::Ahead
-            && self.engine.sequence() < self.resume_at
-            && !self.engine.is_exhausted()
+        let is_there = |engine: &Lane| engine.sequence() >= self.resume_at || engine.is_exhausted();
+        self.end == EndMarker::Ahead && !self.engine.as_ref().is_some_and(is_there)
+    }
+
+    /// Returns how far it is to where the lane sends from, in events that the engine goes through; making the
+    /// engine takes about as long as one for each subscriber.
+    pub(crate) fn way(&self) -> u64 {
+        let (at, making) = match (&self.engine, &self.snapshot) {
+            _ if !self.is_behind() => (self.resume_at, 0),
+            (Some(engine), _) => (engine.sequence(), 0),
+            (None, Some(snapshot)) => (snapshot.sequence, self.subscribers()),
+            (None, None) => (Sequence::ZERO, self.subscribers()),
+        };
+        self.resume_at.get().saturating_sub(at.get()) + making
+    }
+
+    /// Returns how many subscribers the lane has, and not fewer.
+    pub(crate) fn subscribers(&self) -> u64 {
+        let specification = self.simulation.specification();
+        u64::from(specification.profile.subscribers).div_ceil(u64::from(specification.lanes))
+    }
+
+    /// Returns the engine of a lane that has something to send and is where it sends from.
+    pub(crate) fn engine(&self) -> Option<&Lane> {
+        let is_sending = self.end == EndMarker::Ahead && !self.is_behind();
+        self.engine.as_ref().filter(|_| is_sending)
+    }
+
+    /// Returns the first sequence that no progress handed out so far says to be acknowledged.
+    pub(crate) fn recorded(&self) -> Sequence {
+        self.offered.map_or(Sequence::ZERO, |(acknowledged, _)| acknowledged)
     }
 
     /// Takes note that what [`progress`](Self::progress) returned last may not have been recorded.
@@ -226,7 +272,7 @@ impl LaneSender {
     /// Returns how far the lane is acknowledged: where another owner may resume it.
     pub fn position(&self) -> Progress {
         Progress {
-            run: self.run,
+            run: self.simulation.run(),
             lane: self.lane,
             acknowledged: self.acknowledged,
             emission_time: self.acknowledged_time,
@@ -237,8 +283,11 @@ impl LaneSender {
     /// Returns a lower bound of the time of what is sent next; `None` where nothing will be.
     pub fn time(&self) -> Option<SimTime> {
         match self.end {
-            EndMarker::Ahead if self.engine.is_exhausted() => Some(self.end_time),
-            EndMarker::Ahead => Some(self.engine.time().max(self.quiet_until).min(self.end_time)),
+            EndMarker::Ahead => {
+                let engine = self.engine.as_ref();
+                let next = engine.map_or(self.acknowledged_time, Lane::time);
+                Some(next.max(self.quiet_until).min(self.end_time()))
+            }
             EndMarker::Sent | EndMarker::Acknowledged => None,
         }
     }

@@ -26,6 +26,8 @@ pub mod outbox;
 pub mod ownership;
 pub mod progress;
 pub mod sender;
+pub mod snapshot;
+mod snapshot_writer;
 pub mod watch;
 pub mod wire;
 

@@ -14,6 +14,7 @@ pub struct ProducerMetrics {
     pub(crate) bytes_acknowledged: IntCounter,
     pub(crate) markers: IntCounter,
     pub(crate) progress_records: IntCounter,
+    pub(crate) snapshot_pieces: IntCounter,
     pub(crate) delivery_failures: IntCounter,
     pub(crate) flow_waits: IntCounter,
     pub(crate) records_in_flight: IntGauge,
@@ -72,6 +73,10 @@ impl ProducerMetrics {
             progress_records: counter(
                 "roaming_producer_progress_records_total",
                 "Progress records handed to the client; about one a second for each lane that moves.",
+            )?,
+            snapshot_pieces: counter(
+                "roaming_producer_snapshot_pieces_total",
+                "Pieces of snapshots handed to the client: octets are 262144 times that at the most",
             )?,
             delivery_failures: counter(
                 "roaming_producer_delivery_failures_total",

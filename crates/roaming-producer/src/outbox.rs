@@ -53,6 +53,11 @@ impl<C: Client> Outbox<C> {
         self.progress_records < PROGRESS_RECORDS_MAX
     }
 
+    /// Whether one more piece of a snapshot has room, which is as large as hundreds of events.
+    pub fn has_room_for_piece(&self) -> bool {
+        self.has_room_for_progress() && self.bytes < BYTES_MAX
+    }
+
     /// Whether a partition of `roaming.events` takes a record now.
     pub fn accepts(&self, partition: u16) -> bool {
         self.has_room()
@@ -86,7 +91,7 @@ impl<C: Client> Outbox<C> {
         Ok(())
     }
 
-    /// Hands a progress record of the lane in `slot` to the client.
+    /// Hands a progress record, or a piece of a snapshot, of the lane in `slot` to the client.
     ///
     /// # Errors
     /// As [`send_event`](Self::send_event).

@@ -139,16 +139,16 @@ impl Membership {
 
     fn read(&self, partition: i32, offset: i64, key: &[u8], value: Option<&[u8]>) {
         if let Err(error) = self.assignment().read(number(partition), key, value) {
-            warn!(partition, offset, error = chain(&error), "progress record passed over");
+            warn!(partition, offset, error = chain(&error), "record of roaming.lanes passed over");
         }
     }
 
     fn read_to_end(&self, partition: i32) {
         let partition = number(partition);
         let read = self.assignment().read_to_end(partition);
-        if let Some(progress) = read {
+        if let Some(recorded) = read {
             // It fails only where the sender is gone, and then the process ends.
-            let _ = self.commands.blocking_send(Command::Owned { partition, progress });
+            let _ = self.commands.blocking_send(Command::Owned { partition, recorded });
         }
     }
 

@@ -38,7 +38,10 @@ impl Progress {
     /// # Errors
     /// Fails where the value is no progress, or key and value do not belong together.
     pub fn read(key: &[u8], value: Option<&[u8]>) -> Result<LaneProgress, ProgressError> {
-        let Some(value) = value else { return Ok((lane(key)?, None)) };
+        let Some(value) = value else {
+            let key = std::str::from_utf8(key).map_err(|_| ProgressError::Lane)?;
+            return Ok((lane(key).ok_or(ProgressError::Lane)?, None));
+        };
         let progress = Self::decode(key, value)?;
         Ok(((progress.run, progress.lane), Some(progress)))
     }
@@ -64,13 +67,10 @@ pub fn key(run: RunId, lane: LaneId) -> String {
     format!("{run}/{lane}")
 }
 
-/// Reads a key back.
-fn lane(key: &[u8]) -> Result<(RunId, LaneId), ProgressError> {
-    let parse = || {
-        let (run, lane) = std::str::from_utf8(key).ok()?.split_once('/')?;
-        Some((run.parse().ok()?, LaneId::try_new(lane.parse().ok()?)?))
-    };
-    parse().ok_or(ProgressError::Lane)
+/// Reads a key back; `None` where it names no lane.
+pub(crate) fn lane(key: &str) -> Option<(RunId, LaneId)> {
+    let (run, lane) = key.split_once('/')?;
+    Some((run.parse().ok()?, LaneId::try_new(lane.parse().ok()?)?))
 }
 
 /// Keeps what a record of the topic says, in place of what an earlier one said of the lane.
@@ -91,6 +91,9 @@ pub enum ProgressError {
     /// A tombstone names no lane.
     #[error("a key without a value names no lane")]
     Lane,
+    /// The value is no piece of a snapshot, where its key says so.
+    #[error("not a piece of a snapshot")]
+    Piece(#[from] postcard::Error),
     /// The value belongs to another lane.
     #[error("the value belongs under the key {expected}")]
     Key {

@@ -16,10 +16,11 @@ use tracing::{error, info, warn};
 
 use crate::client::{Connect, Slot};
 use crate::clock::Moment;
-use crate::fleet::{Fleet, PartitionProgress, TopicPartitions};
+use crate::fleet::{Fleet, Recorded, TopicPartitions};
+use crate::lane::FORWARD_STEP;
 use crate::metrics::ProducerMetrics;
 use crate::observer::Observer;
-use crate::progress;
+use crate::snapshot_writer::SnapshotWriter;
 use crate::watch::Committed;
 use crate::wire::{Pace, Turn, Wire, WireError};
 
@@ -74,8 +75,8 @@ pub enum Command {
     Owned {
         /// The partition.
         partition: u16,
-        /// The progress that stands there.
-        progress: PartitionProgress,
+        /// What is recorded there.
+        recorded: Recorded,
     },
     /// Partitions are taken away; their lanes stop, and `done` is told so. The others go on.
     Revoked {
@@ -102,6 +103,9 @@ pub struct SenderParts<K> {
     pub health: Health,
     /// Where it shows how far lanes are.
     pub observer: Observer,
+    /// A lane of few subscribers gets a snapshot when its next owner would have a longer way than this, in
+    /// events; no lane does where there is none.
+    pub snapshot_way_max: Option<u64>,
     /// Nothing is sent while this says `false`.
     pub gate: Option<watch::Receiver<bool>>,
 }
@@ -115,7 +119,8 @@ pub struct Sender<K: Connect> {
     backoff: Backoff,
     /// Runs that are refused, with the reasons as they were logged.
     refused: BTreeMap<String, String>,
-    /// Keys of progress of deleted runs, with their partitions: to go from the topic.
+    snapshots: Option<SnapshotWriter>,
+    /// Keys of deleted runs and of snapshots of lanes that ended, with their partitions: to go from the topic.
     forgotten: Vec<(u16, String)>,
     recorded: Instant,
     /// When a lane could move, or none wanted to, last.
@@ -154,12 +159,14 @@ impl<K: Connect> Sender<K> {
         );
         let mut fleet = Fleet::default();
         fleet.lay_out(parts.partitions);
+        let snapshots = parts.snapshot_way_max.map(|way_max| SnapshotWriter::new(way_max, now));
         Ok(Self {
             parts,
             fleet,
             wire,
             backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(2)),
             refused: BTreeMap::new(),
+            snapshots,
             forgotten: Vec::new(),
             recorded: now.instant,
             unhindered: now.instant,
@@ -242,6 +249,10 @@ impl<K: Connect> Sender<K> {
             self.recorded = now.instant;
             self.record()?;
         }
+        if let Some(snapshots) = &mut self.snapshots {
+            let leaving = self.hand_over.as_ref().map(|hand_over| &hand_over.slots);
+            snapshots.go_on(&mut self.fleet, &mut self.wire, leaving, now)?;
+        }
         self.go_on_handing_over(now)?;
         Ok(match turn {
             _ if acknowledged > 0 => Duration::ZERO,
@@ -303,7 +314,9 @@ impl<K: Connect> Sender<K> {
         }
         let leaving = self.hand_over.as_ref().map(|hand_over| &hand_over.slots);
         let stays = |slot: &Slot| !leaving.is_some_and(|slots| slots.contains(slot));
-        let (mut moved, mut held, mut forwarded) = (false, false, false);
+        let (mut moved, mut held) = (false, false);
+        // What lanes may go forward in one step: it takes long, and nobody is to wait for all of them.
+        let mut way_left = FORWARD_STEP;
         let Fleet { runs, lanes, .. } = &mut self.fleet;
         let running = runs.values_mut().filter(|run| run.record.state.is_alive());
         for run in running {
@@ -311,15 +324,14 @@ impl<K: Connect> Sender<K> {
             let mut all_quiet = true;
             for slot in run.slots.values().copied().filter(stays) {
                 let Some(lane) = &mut lanes[usize::from(slot)] else { continue };
-                // One a step: it takes long, and nobody is to wait for all of them.
-                let is_behind = lane.sender.is_behind();
-                if is_behind && forwarded {
+                let way = lane.sender.way();
+                if way > 0 && way_left == 0 {
                     all_quiet = false;
                     continue;
                 }
                 let turn = self.wire.drive(slot, lane, &pace, now)?;
+                way_left = way_left.saturating_sub(way.saturating_sub(lane.sender.way()));
                 moved |= turn == Turn::Moved;
-                forwarded |= is_behind && turn == Turn::Moved;
                 held |= turn == Turn::Held;
                 all_quiet &= turn == Turn::Quiet;
             }
@@ -349,6 +361,9 @@ impl<K: Connect> Sender<K> {
             self.wire.record(slot, lane)?;
         }
         let has_room = !ended.is_empty();
+        for &slot in &ended {
+            self.forgotten.extend(self.fleet.forget_snapshots(slot));
+        }
         self.fleet.release(ended);
         // Lanes that come to rest are not to be taken up again; what they rest for takes up the others.
         if has_room && self.hand_over.is_none() {
@@ -428,9 +443,15 @@ impl<K: Connect> Sender<K> {
                 info!(partitions.events, partitions.lanes, "topics have other partitions");
                 self.fleet.lay_out(partitions);
             }
-            Command::Owned { partition, progress } => {
-                info!(partition, lanes_with_progress = progress.len(), "partition of lanes owned");
-                self.fleet.own(partition, progress);
+            Command::Owned { partition, recorded } => {
+                let (lanes, snapshots) = (recorded.progress.len(), recorded.snapshots.len());
+                info!(
+                    partition,
+                    lanes_with_progress = lanes,
+                    lanes_with_snapshots = snapshots,
+                    "partition of lanes owned"
+                );
+                self.fleet.own(partition, recorded);
             }
             Command::Revoked { partitions, done } => {
                 self.fleet.disown(&partitions);
@@ -440,10 +461,7 @@ impl<K: Connect> Sender<K> {
             }
         }
         self.note_refusals();
-        let forgotten = self.fleet.forget_deleted().into_iter();
-        self.forgotten.extend(
-            forgotten.map(|(partition, (run, lane))| (partition, progress::key(run, lane))),
-        );
+        self.forgotten.extend(self.fleet.forget_deleted());
         for run in self.fleet.runs.values() {
             for partition in 0..run.specification().events_partitions {
                 self.parts.committed.watch(partition);
@@ -488,6 +506,9 @@ impl<K: Connect> Sender<K> {
         warn!(error = reason, ?pause, "client given up, its lanes resume");
         self.parts.health.hold(HEALTH_DELIVERY, reason);
         self.wire.replace(self.parts.kafka.connect()?);
+        if let Some(snapshots) = &mut self.snapshots {
+            snapshots.give_up();
+        }
         self.renewed = Some(now.instant + pause);
         // Reports of lanes that come to rest would find no lane, or another: they go with the client.
         self.end_hand_over();

@@ -207,7 +207,26 @@ impl<C: Client> Wire<C> {
         Ok(())
     }
 
-    /// Hands a tombstone for a lane's progress to the client; says whether there was room.
+    /// Hands a piece of a lane's snapshot to the client, its key and value; says whether there was room.
+    ///
+    /// # Errors
+    /// As [`drive`](Self::drive).
+    pub fn write_piece(
+        &mut self,
+        slot: Slot,
+        lane: &mut OwnedLane,
+        (key, value): &(String, Vec<u8>),
+    ) -> Result<bool, WireError> {
+        let has_room = self.outbox.has_room_for_piece();
+        if has_room {
+            self.outbox.send_progress(lane.lanes_partition, (key.as_bytes(), value), slot)?;
+            lane.progress_in_flight += 1;
+            self.metrics.snapshot_pieces.inc();
+        }
+        Ok(has_room)
+    }
+
+    /// Hands a tombstone for a record of `roaming.lanes` to the client; says whether there was room.
     ///
     /// # Errors
     /// As [`drive`](Self::drive).

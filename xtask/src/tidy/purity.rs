@@ -13,6 +13,7 @@ const PURE_DEPENDENCIES: &[&str] = &[
     "foldhash",
     "indexmap",
     "itoa",
+    "postcard",
     "schemars",
     "serde",
     "serde-saphyr",

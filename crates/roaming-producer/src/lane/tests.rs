@@ -28,8 +28,7 @@ fn bounds() -> (SimTime, SimTime) {
 }
 
 fn owner(progress: Option<&Progress>) -> LaneSender {
-    let lane = LaneId::default();
-    LaneSender::resume(SIMULATION.run(), lane, SIMULATION.lane(lane), bounds(), progress)
+    LaneSender::resume(Arc::clone(&SIMULATION), LaneId::default(), progress, None)
 }
 
 /// The lane's events as the engine gives them without any owner.
@@ -58,6 +57,7 @@ fn an_undisturbed_lane_sends_the_engine_s_bytes_and_its_end() {
         match lane.next(SimTime::MAX, &mut payload) {
             Step::Event { id, .. } => sent.add(&id.text(), &payload),
             Step::End { id } => break id,
+            Step::Forwarding => {}
             step => panic!("{step:?}"),
         }
     };
@@ -293,5 +293,31 @@ proptest! {
             }
         }
         prop_assert_eq!(resent, expected.len().saturating_sub(taken));
+    }
+}
+
+#[test]
+fn a_snapshot_shortens_the_way_unless_it_is_ahead() {
+    let mut engine = SIMULATION.lane(LaneId::default());
+    let sequence = |number: usize| Sequence::try_new(number as u64).expect("a sequence");
+    let (at, reached) = (straight().len() / 3, straight().len() / 2);
+    engine.forward_to(sequence(at));
+    let snapshot = Arc::new(Snapshot::of(&engine).expect("small"));
+    let mut progress = owner(None).position();
+    for (acknowledged, way) in [(reached, reached - at), (at, 0), (at - 1, at - 1)] {
+        progress.acknowledged = sequence(acknowledged);
+        let snapshot = Some(Arc::clone(&snapshot));
+        let mut lane = LaneSender::resume(
+            Arc::clone(&SIMULATION),
+            LaneId::default(),
+            Some(&progress),
+            snapshot,
+        );
+        assert!(lane.is_behind(), "the engine is to be made");
+        assert_eq!(lane.next(SimTime::MAX, &mut Vec::new()), Step::Forwarding);
+        assert_eq!(lane.way(), way as u64);
+        let sent = send_before(&mut lane, SimTime::MAX);
+        let expected: Vec<_> = (acknowledged..=straight().len()).map(sequence).collect();
+        assert_eq!(sent, expected);
     }
 }

@@ -12,8 +12,8 @@ use roaming_sim::control::Speed;
 use roaming_sim::{Profile, STREAM_VERSION, Specification};
 
 use super::*;
+use crate::assignment::Assignment;
 use crate::client::{Client, Delivery, Outgoing, Tag, Undelivered};
-use crate::progress::Progress;
 
 const TICK: Duration = Duration::from_millis(2);
 const LANES: u16 = 4;
@@ -32,8 +32,8 @@ struct BrokerState {
     refuses: bool,
     clients: usize,
     sent: Vec<Sent>,
-    /// The progress that stands on `roaming.lanes`.
-    progress: PartitionProgress,
+    /// What stands on `roaming.lanes`, by partition and key.
+    lanes: BTreeMap<(u16, Vec<u8>), Vec<u8>>,
 }
 
 #[derive(Clone, Copy)]
@@ -51,7 +51,8 @@ struct BrokerClient {
 struct OnItsWay {
     sent: Sent,
     delivery: Delivery,
-    progress: Option<Progress>,
+    /// Key and value, of a record of `roaming.lanes`.
+    lanes: Option<(Vec<u8>, Option<Vec<u8>>)>,
 }
 
 impl Connect for Broker {
@@ -74,21 +75,27 @@ impl Client for BrokerClient {
         let sent = Sent { at: broker.now, topic, tag };
         let delivery =
             Delivery { tag, partition, offset: broker.sent.len() as u64, bytes: record.bytes() };
-        let progress = record.payload.filter(|_| topic == topics::LANES);
-        let progress = progress.map(|value| Progress::decode(record.key, value).expect("progress"));
+        let lanes = (topic == topics::LANES)
+            .then(|| (record.key.to_vec(), record.payload.map(<[u8]>::to_vec)));
         broker.sent.push(sent);
-        self.on_their_way.push_back(OnItsWay { sent, delivery, progress });
+        self.on_their_way.push_back(OnItsWay { sent, delivery, lanes });
         Ok(())
     }
 
     fn poll(&mut self, deliveries: &mut Vec<Delivery>) -> Result<(), Undelivered> {
-        let BrokerState { now, latency, silent, progress, .. } = &mut *self.broker.0.borrow_mut();
-        self.on_their_way.retain(|record| {
+        let BrokerState { now, latency, silent, lanes, .. } = &mut *self.broker.0.borrow_mut();
+        self.on_their_way.retain_mut(|record| {
             let is_acknowledged = *now >= record.sent.at + *latency
                 && !silent.contains(&(record.sent.topic, record.delivery.partition));
             if is_acknowledged {
                 deliveries.push(record.delivery);
-                progress.extend(record.progress.map(|lane| ((lane.run, lane.lane), lane)));
+                if let Some((key, value)) = record.lanes.take() {
+                    let key = (record.delivery.partition, key);
+                    match value {
+                        Some(value) => lanes.insert(key, value),
+                        None => lanes.remove(&key),
+                    };
+                }
             }
             !is_acknowledged
         });
@@ -106,10 +113,11 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        Self::with_progress(&PartitionProgress::new())
+        Self::of_run(4000, None, [Recorded::default(), Recorded::default()])
     }
 
-    fn with_progress(progress: &PartitionProgress) -> Self {
+    /// Makes a sender of a run of so many subscribers, which finds what is recorded in the two partitions.
+    fn of_run(subscribers: u32, snapshot_way_max: Option<u64>, recorded: [Recorded; 2]) -> Self {
         let now = Moment::now();
         let broker = Broker(Rc::new(RefCell::new(BrokerState {
             now: now.instant,
@@ -118,7 +126,7 @@ impl World {
             refuses: false,
             clients: 0,
             sent: Vec::new(),
-            progress: PartitionProgress::new(),
+            lanes: BTreeMap::new(),
         })));
         let metrics = ProducerMetrics::register(&Registry::new()).expect("metrics");
         let parts = SenderParts {
@@ -129,15 +137,15 @@ impl World {
             metrics,
             partitions: TopicPartitions { events: LANES, lanes: 2 },
             health: Health::default(),
+            snapshot_way_max,
             gate: None,
         };
         let sender = Sender::try_new(parts, now).expect("a sender");
         let mut world = Self { broker, sender, now };
-        for partition in 0..2 {
-            let progress = progress.clone();
-            world.sender.obey(Command::Owned { partition, progress }, now);
+        for (partition, recorded) in (0..).zip(recorded) {
+            world.sender.obey(Command::Owned { partition, recorded }, now);
         }
-        let record = Some(Box::new(record(now.unix_ms)));
+        let record = Some(Box::new(record(subscribers, now.unix_ms)));
         world.sender.obey(Command::Control { name: "run".to_owned(), record }, now);
         world
     }
@@ -192,9 +200,20 @@ impl World {
 
     /// Returns how many events the progress on `roaming.lanes` stands for, of the lanes in partition 1.
     fn recorded_of_odd_lanes(&self) -> u64 {
-        let broker = self.broker.0.borrow();
-        let odd = broker.progress.values().filter(|progress| progress.lane.get() % 2 == 1);
-        odd.map(|progress| progress.acknowledged.get()).sum()
+        let odd = self.recorded(1).progress;
+        odd.values().map(|progress| progress.acknowledged.get()).sum()
+    }
+
+    /// Returns what the next owner of a partition of `roaming.lanes` finds.
+    fn recorded(&self, partition: u16) -> Recorded {
+        let mut assignment = Assignment::default();
+        assignment.assigned(&BTreeSet::from([partition]));
+        for ((_, key), value) in
+            self.broker.0.borrow().lanes.iter().filter(|((place, _), _)| *place == partition)
+        {
+            assignment.read(partition, key, Some(value)).expect("a record of roaming.lanes");
+        }
+        assignment.read_to_end(partition).expect("it was being read")
     }
 
     fn sent(&self) -> usize {
@@ -207,9 +226,9 @@ impl World {
 }
 
 /// Returns the record of a run whose lanes have something to send in most ticks.
-fn record(wall_unix_ms: u64) -> ControlRecord {
+fn record(subscribers: u32, wall_unix_ms: u64) -> ControlRecord {
     let mut profile = Profile::builtin("demo").expect("built in");
-    profile.subscribers = 4000;
+    profile.subscribers = subscribers;
     profile.duration = SimDuration::from_secs(24 * 3600);
     let specification = Specification {
         name: "run".to_owned(),
@@ -299,21 +318,75 @@ fn nothing_is_sent_for_a_while_after_a_client_was_given_up() {
     assert_eq!(world.recorded_of_odd_lanes(), acknowledged);
 }
 
+/// Returns how many lanes are not where they send from.
+fn behind(world: &World) -> usize {
+    world.sender.fleet.lanes().filter(|(_, lane)| lane.sender.is_behind()).count()
+}
+
 #[test]
-fn one_lane_a_step_moves_to_where_its_progress_stands() {
-    let mut world = World::new();
-    world.step_for(Duration::from_secs(3));
-    let progress = world.broker.0.borrow().progress.clone();
-    assert_eq!(progress.len(), usize::from(LANES));
-    let mut next = World::with_progress(&progress);
-    let behind = |world: &World| {
-        world.sender.fleet.lanes().filter(|(_, lane)| lane.sender.is_behind()).count()
-    };
+fn lanes_that_take_long_to_get_there_go_one_after_the_other() {
+    let subscribers = u32::from(LANES) * FORWARD_STEP as u32;
+    let mut world = World::of_run(subscribers, None, [Recorded::default(), Recorded::default()]);
     let lanes = usize::from(LANES);
-    assert_eq!(behind(&next), lanes);
+    assert_eq!(behind(&world), lanes);
     for left in (0..lanes).rev() {
-        next.step();
-        assert_eq!(behind(&next), left);
+        world.step();
+        assert_eq!(behind(&world), left);
+    }
+}
+
+#[test]
+fn a_next_owner_starts_at_snapshots_and_sends_what_the_last_one_would_have() {
+    let mut world = World::of_run(400, Some(50), [Recorded::default(), Recorded::default()]);
+    world.step_for(Duration::from_secs(25));
+    let recorded = [world.recorded(0), world.recorded(1)];
+    let mut snapshots = 0;
+    for Recorded { progress, snapshots: found } in &recorded {
+        for (lane, found) in found {
+            let newest = found.newest().expect("whole").sequence;
+            let reached = progress[lane].acknowledged;
+            assert!(newest <= reached, "{newest:?} is ahead of {reached:?}");
+            assert!(reached.get() - newest.get() < 1500, "{newest:?} is far behind {reached:?}");
+            snapshots += 1;
+        }
+    }
+    assert_eq!(snapshots, LANES, "each lane had its turn");
+    let mut next = World::of_run(400, Some(50), recorded.clone());
+    next.step();
+    for (_, lane) in next.sender.fleet.lanes() {
+        let partition = usize::from(lane.lanes_partition);
+        let snapshot =
+            recorded[partition].snapshots[&lane.name()].newest().expect("whole").sequence;
+        let way = recorded[partition].progress[&lane.name()].acknowledged.get() - snapshot.get();
+        assert_eq!(lane.sender.way(), way, "from the snapshot and not from the beginning");
+    }
+    next.step_for(Duration::from_secs(2));
+    assert_eq!((behind(&next), next.clients()), (0, 1));
+}
+
+#[test]
+fn a_lane_that_comes_to_rest_gets_no_snapshot_and_one_that_ends_leaves_none() {
+    let mut world = World::of_run(400, Some(100), [Recorded::default(), Recorded::default()]);
+    world.step_for(Duration::from_secs(20));
+    assert!(!world.recorded(1).snapshots.is_empty());
+    world.silence(topics::EVENTS, 1);
+    let rest = world.revoke(1);
+    // What is on its way arrives.
+    world.step_for(Duration::from_millis(100));
+    let pieces = |world: &World| world.sender.parts.metrics.snapshot_pieces.get();
+    let before = (pieces(&world), world.recorded(1).snapshots);
+    world.step_for(Duration::from_secs(3));
+    assert_eq!(rest.try_recv(), Err(TryRecvError::Empty));
+    assert!(pieces(&world) > before.0, "lanes that stay get some");
+    assert_eq!(world.recorded(1).snapshots, before.1);
+
+    let mut world = World::of_run(400, Some(100), [Recorded::default(), Recorded::default()]);
+    world.step_for(Duration::from_secs(110));
+    assert!(pieces(&world) > 0);
+    for partition in [0, 1] {
+        let Recorded { progress, snapshots } = world.recorded(partition);
+        assert!(progress.values().all(|lane| lane.ended), "{progress:?}");
+        assert!(snapshots.is_empty(), "{:?}", snapshots.keys());
     }
 }
 

@@ -71,11 +71,8 @@ impl Scenario for EngineScenario {
         ledger::run(&self.simulation, self.window)
     }
 
-    fn sender(&self, run: RunId, lane: LaneId, progress: Option<&Progress>) -> EngineSender {
-        let specification = self.simulation.specification();
-        let times = (specification.start(), specification.end());
-        let engine = self.simulation.lane(lane);
-        EngineSender(LaneSender::resume(run, lane, engine, times, progress))
+    fn sender(&self, _: RunId, lane: LaneId, progress: Option<&Progress>) -> EngineSender {
+        EngineSender(LaneSender::resume(Arc::clone(&self.simulation), lane, progress, None))
     }
 }
 
