@@ -165,7 +165,12 @@ impl Kind {
     pub(super) const fn length_ms(self) -> (u64, u64) {
         match self {
             Self::ConsumerCut | Self::ProducerCut | Self::NetworkHeld => (1000, 14_000),
-            Self::BrokerFrozen | Self::BrokerCut | Self::StoreRestarted => (500, 12_000),
+            Self::BrokerCut => (500, 12_000),
+            Self::StoreRestarted => (500, 20_000),
+            // A broker that is silent for nine seconds loses its place in the cluster. Where it is the only one,
+            // its next answer names no broker, and clients of librdkafka 2.12 may then forget all of
+            // them for good: <https://github.com/confluentinc/librdkafka/issues/5301>.
+            Self::BrokerFrozen => (500, 8000),
             _ => (3000, 8000),
         }
     }

@@ -60,7 +60,9 @@ pub(super) fn on_services<T>(
         loaded.at = Instant::now();
         stage.settle()?;
         counted_anew(platform, loaded.at, RECOVERY_LIMIT).context("before the first fault")?;
-        what(&loaded, &mut stage)
+        let result = what(&loaded, &mut stage)?;
+        stage.stop()?;
+        Ok(result)
     })
 }
 

@@ -89,6 +89,15 @@ impl<'a> Stage<'a> {
         }
     }
 
+    /// Asks all daemons to end, and demands that each does so in order.
+    pub(super) fn stop(self) -> Result<()> {
+        for Replica { name, daemon, .. } in self.replicas {
+            let status = daemon.stop()?;
+            ensure!(status.success(), "{name} did not stop well: {status}");
+        }
+        Ok(())
+    }
+
     /// Returns the sum of a metric over the producers.
     pub(super) fn sum_over_producers(&mut self, metric: &str) -> Result<u64> {
         let producers = self.replicas.iter_mut().filter(|replica| replica.role == Role::Producer);

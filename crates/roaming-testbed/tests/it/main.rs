@@ -1,6 +1,7 @@
 //! The built binaries on Apache Kafka and PostgreSQL.
 
 mod bad_days;
+mod chaos;
 mod compose;
 mod control;
 mod deaths;
