@@ -329,10 +329,14 @@ impl<G: Group, D: Desk> Intake<G, D> {
     /// Starts partitions that the client is ready for, and asks again for those that rested.
     fn start_due(&mut self, now: Instant) -> Result<(), ConsumerError> {
         let mut resumed = Vec::new();
-        for task in self.state.tasks.values_mut().filter(|task| !task.is_leaving) {
+        let IntakeState { tasks, tickets, .. } = &mut self.state;
+        for task in tasks.values_mut().filter(|task| !task.is_leaving) {
             match &mut task.stage {
                 Stage::Resting(until) if *until <= now => {
                     task.stage = Stage::Acquiring;
+                    // What was asked before may be answered still, and is not about what is counted anew.
+                    *tickets += 1;
+                    task.ticket = *tickets;
                     self.desk.ask(task.ticket, Request::Acquire { partition: task.number });
                 }
                 Stage::Counting(counting) if counting.hold == Some(Hold::Starting) => {
