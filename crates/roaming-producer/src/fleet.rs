@@ -275,7 +275,10 @@ impl Fleet {
         for slot in slots {
             let Some(lane) = self.lanes[usize::from(slot)].take() else { continue };
             if let Some(owned) = self.owned.get_mut(&lane.lanes_partition) {
-                owned.progress.insert((lane.run, lane.lane), lane.sender.position());
+                let mut position = lane.sender.position();
+                // An end that may not be recorded is told again, or nobody ever hears of it.
+                position.ended &= lane.outstanding() == 0;
+                owned.progress.insert((lane.run, lane.lane), position);
             }
             for run in self.runs.values_mut().filter(|run| run.record.run == lane.run) {
                 run.slots.remove(&lane.lane);
@@ -492,6 +495,7 @@ mod tests {
     use roaming_sim::{Profile, STREAM_VERSION};
 
     use super::*;
+    use crate::lane::Step;
 
     fn record(name: &str, lanes: u16) -> ControlRecord {
         let mut profile = Profile::builtin("demo").expect("built in");
@@ -530,6 +534,34 @@ mod tests {
         assert_eq!(fleet.lanes().count(), (names.len() - 1) * 4096);
         assert_eq!(fleet.forget_deleted().len(), 4096);
         assert!(fleet.forget_deleted().is_empty());
+    }
+
+    #[test]
+    fn an_end_that_is_not_recorded_is_told_again() {
+        let mut fleet = Fleet::default();
+        fleet.own(0, Recorded::default());
+        let mut payload = Vec::new();
+        for is_recorded in [false, true] {
+            fleet.apply("run", Some(record("run", 1)));
+            let lane = &mut fleet.lane_mut(0).expect("it is driven").sender;
+            loop {
+                match lane.next(SimTime::MAX, &mut payload) {
+                    Step::Event { id, .. } | Step::End { id } => {
+                        lane.acknowledged(id.sequence).expect("in order");
+                    }
+                    Step::Forwarding => {}
+                    Step::Wait | Step::Done => break,
+                }
+            }
+            assert_eq!((lane.has_ended(), lane.has_unrecorded()), (true, true));
+            if is_recorded {
+                assert!(lane.progress().is_some_and(|progress| progress.ended));
+            }
+            fleet.release([0]);
+            fleet.apply("run", None);
+        }
+        fleet.apply("run", Some(record("run", 1)));
+        assert_eq!(fleet.lanes().count(), 0);
     }
 
     #[test]
