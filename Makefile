@@ -25,7 +25,7 @@ services: ## Start Apache Kafka and PostgreSQL to play with, until Ctrl-C
 test: lint ## Check everything and run all tests
 	cargo xtask test
 
-# What `make simulate` runs: so many seeds, from that one on.
+# What `make simulate` runs: so many seeds, from that one on, of sample lanes and of the engine's.
 SEEDS ?= 10000
 FIRST ?= 0
 

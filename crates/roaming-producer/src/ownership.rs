@@ -27,7 +27,7 @@ use crate::sender::{Command, DRAIN_TIMEOUT};
 /// How often the thread looks whether it is to stop.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// How long a rebalance waits for the lanes to come to rest: as long as they may take, and some more.
-const REVOKE_TIMEOUT: Duration = DRAIN_TIMEOUT.saturating_mul(2);
+pub const REVOKE_TIMEOUT: Duration = DRAIN_TIMEOUT.saturating_mul(2);
 /// How long after a refusal to read `roaming.lanes` it is asked for again.
 const ASK_AGAIN_INTERVAL: Duration = Duration::from_secs(2);
 /// The part that holds readiness until the group has assigned partitions, or none.

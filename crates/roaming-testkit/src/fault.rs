@@ -15,9 +15,9 @@ pub struct Faults {
     pub rewind: u32,
     /// A lane's owner ends; what it has in flight may still arrive.
     pub producer_crash: u32,
-    /// Lanes move to another owner; the earlier one goes on for a while without knowing.
+    /// Lanes move to another owner; the earlier one may go on for a while without knowing.
     pub producer_rebalance: u32,
-    /// A record arrives and its acknowledgement does not. An occasion is a record.
+    /// What arrives is not acknowledged. An occasion is a record, or a batch.
     pub acknowledgement_lost: u32,
     /// A record of a sender overtakes some others, which delivery promises not to allow. An occasion is a
     /// record.
@@ -36,8 +36,23 @@ pub struct Faults {
     pub offset_commit_lost: u32,
     /// What the store does.
     pub store: StoreFaults,
-    /// A run is paused, or a paused one goes on.
+    /// A run is paused, or a paused one goes on; where producers are the daemon's, it may also get another
+    /// speed, or be taken away for a while.
     pub pause: u32,
+    /// A producer does nothing for a while, and may be expelled meanwhile.
+    pub producer_freeze: u32,
+    /// The wall clock of a producer jumps.
+    pub clock_jump: u32,
+    /// A partition has no leader for a while: it takes nothing.
+    pub leader_away: u32,
+    /// A client of a producer delivers nothing more. An occasion is a batch.
+    pub delivery_failed: u32,
+    /// A client of a producer refuses the next record.
+    pub send_refused: u32,
+    /// The first batch of a client to a partition is overtaken by the second. An occasion is a batch.
+    pub first_batch_overtaken: u32,
+    /// All progress that stands in a partition of `roaming.lanes` is lost.
+    pub progress_lost: u32,
 }
 
 /// What happens to the log at the end of the faults, and cannot be made good: it must be told exactly.
@@ -86,6 +101,13 @@ impl Faults {
                 unknown_before_commit: knob(150),
             },
             pause: knob(60),
+            producer_freeze: knob(30),
+            clock_jump: knob(60),
+            leader_away: knob(30),
+            delivery_failed: knob(10),
+            send_refused: knob(10),
+            first_batch_overtaken: knob(500),
+            progress_lost: knob(5),
         }
     }
 }

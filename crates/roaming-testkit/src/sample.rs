@@ -8,7 +8,7 @@ use roaming_events::{
     SimDuration, SimTime, Tally, json, schema,
 };
 
-use crate::scenario::{GiveUp, Scenario, Sender, Step};
+use crate::scenario::Scenario;
 use crate::seed::{Concern, Seed, Stream};
 
 /// When sample runs start: 2026-06-01T00:00:00Z.
@@ -87,11 +87,27 @@ impl SampleScenario {
     pub fn window(&self) -> SimDuration {
         self.window
     }
+
+    /// Makes the sender of a lane, as its new owner does, from the progress that was recorded last.
+    pub(crate) fn sender(
+        &self,
+        run: RunId,
+        lane: LaneId,
+        progress: Option<Sequence>,
+    ) -> SampleSender {
+        SampleSender {
+            run,
+            lane,
+            sample: self.lanes[&(run, lane)].clone(),
+            next: progress.unwrap_or_default(),
+            acknowledged: progress.unwrap_or_default(),
+            offered: progress,
+            marked: SimTime::default(),
+        }
+    }
 }
 
 impl Scenario for SampleScenario {
-    type Sender = SampleSender;
-
     fn runs(&self) -> &[RunView] {
         &self.views
     }
@@ -107,18 +123,6 @@ impl Scenario for SampleScenario {
     fn ledger(&self, run: RunId) -> Tally {
         let lanes = self.lanes.iter().filter(|((of, _), _)| *of == run);
         tally(lanes.map(|((_, lane), sample)| (*lane, sample.events.as_slice())), self.window)
-    }
-
-    fn sender(&self, run: RunId, lane: LaneId, progress: Option<&Sequence>) -> SampleSender {
-        SampleSender {
-            run,
-            lane,
-            sample: self.lanes[&(run, lane)].clone(),
-            next: progress.copied().unwrap_or_default(),
-            acknowledged: progress.copied().unwrap_or_default(),
-            offered: progress.copied(),
-            marked: SimTime::default(),
-        }
     }
 }
 
@@ -196,7 +200,7 @@ fn lane_len(stream: &mut Stream, events_max: u64) -> u64 {
 
 /// Sends the events of one sample lane. Its progress is the number of acknowledged events.
 #[derive(Clone, Debug)]
-pub struct SampleSender {
+pub(crate) struct SampleSender {
     run: RunId,
     lane: LaneId,
     sample: SampleLane,
@@ -209,10 +213,29 @@ pub struct SampleSender {
     marked: SimTime,
 }
 
-impl Sender for SampleSender {
-    type Progress = Sequence;
+/// What a sender does next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// It sends an event.
+    Event(EventId),
+    /// It says that nothing is emitted before a time.
+    Marker(Marker),
+    /// It says that the lane is at its end.
+    End(EventId),
+    /// It has nothing to say for now.
+    Wait,
+    /// It has said everything.
+    Done,
+}
 
-    fn next(&mut self, until: SimTime, payload: &mut Vec<u8>) -> Step {
+/// An acknowledgement out of order: the session must be given up, and its lanes resumed from recorded
+/// progress.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct GiveUp;
+
+impl SampleSender {
+    /// Returns what is to be sent next, of what is emitted before `until`, and puts it into `payload`.
+    pub(crate) fn next(&mut self, until: SimTime, payload: &mut Vec<u8>) -> Step {
         payload.clear();
         let SampleLane { events, end } = &self.sample;
         let count = events.len() as u64;
@@ -241,7 +264,9 @@ impl Sender for SampleSender {
         Step::Wait
     }
 
-    fn acknowledged(&mut self, sequence: Sequence) -> Result<(), GiveUp> {
+    /// Learns that the log holds the numbered record `sequence`, and all numbered records of this sender
+    /// before it.
+    pub(crate) fn acknowledged(&mut self, sequence: Sequence) -> Result<(), GiveUp> {
         if sequence != self.acknowledged || sequence >= self.next {
             return Err(GiveUp);
         }
@@ -249,7 +274,9 @@ impl Sender for SampleSender {
         Ok(())
     }
 
-    fn progress(&mut self) -> Option<Sequence> {
+    /// Returns the progress to record, where it changed since the last call: never ahead of what was
+    /// acknowledged.
+    pub(crate) fn progress(&mut self) -> Option<Sequence> {
         let progress = self.acknowledged;
         (self.offered.replace(progress) != Some(progress)).then_some(progress)
     }
@@ -304,7 +331,7 @@ mod tests {
         sender.acknowledged(Sequence::ZERO).unwrap();
         let progress = sender.progress().unwrap();
         assert_eq!(sender.progress(), None);
-        let mut later = scenario.sender(run, lane, Some(&progress));
+        let mut later = scenario.sender(run, lane, Some(progress));
         assert_eq!(later.next(SimTime::MAX, &mut payload), Step::Event(events[1].id));
     }
 }

@@ -1,4 +1,4 @@
-//! The deterministic simulation: owners of lanes, the log, owners of partitions and the store, in one
+//! The deterministic simulation: the producers, the log, the consumers and the store, in one
 //! thread and from one seed.
 //!
 //! Each tick of the simulated clock, some of them take one step: a sender hands over records, a batch
@@ -7,21 +7,23 @@
 //! time (which only markers can bring about), and at last everything must balance to the unit.
 
 mod consumers;
+mod coordinator;
 mod desk;
 mod group;
 mod observations;
 mod oracle;
-mod producers;
+mod owners;
 mod report;
+mod senders;
 mod stranger;
 
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use roaming_analytics::PartitionConfig;
 use roaming_analytics::invariant::{self, Subject};
 use roaming_events::{RunId, SimDuration, SimTime};
 
+use crate::engine::EngineScenario;
 use crate::fault::{Disaster, Faults};
 use crate::log::Log;
 use crate::sample::{SampleScenario, Size};
@@ -32,15 +34,19 @@ use crate::store::{FaultyStore, MemoryStore};
 use consumers::Consumers;
 use observations::Observations;
 use oracle::{Oracle, Origin};
-use producers::Producers;
+use owners::Owners;
 pub use report::{Failure, Finding, Report};
 use report::{Outcome, Trace};
+use senders::Senders;
 
 /// The most ticks that the healthy system may take to catch up with what was sent.
 const LIVENESS_TICKS_MAX: u64 = 20_000;
 
-/// Length of a tick for the programs under test.
-const TICK: Duration = Duration::from_millis(20);
+/// Length of a tick where sample lanes are sent.
+const SAMPLE_TICK: Duration = Duration::from_millis(20);
+
+/// What clocks show at the first tick: 2026-11-01T00:00:00Z.
+const WALL_START_UNIX_MS: u64 = 1_793_491_200_000;
 
 /// How far simulated time goes before it stands still, after the faults.
 const HEALTHY_TIME: SimDuration = SimDuration::from_secs(1);
@@ -58,6 +64,12 @@ pub struct Options {
     pub lanes_partitions: u16,
     /// Length of the safety phase.
     pub ticks: u64,
+    /// Length of a tick, for the programs under test.
+    pub tick: Duration,
+    /// Bound of the producers' flow control, for each partition.
+    pub unread_bytes_max: u64,
+    /// After how long a way, in events, producers leave snapshots of lanes; `None` where they leave none.
+    pub snapshot_way_max: Option<u64>,
     /// Time between two checkpoints of a partition.
     pub flush_interval: Duration,
     /// The most events of a partition that are counted but not yet stored.
@@ -81,64 +93,124 @@ impl Options {
             },
             lanes_partitions: stream.between(1, 4) as u16,
             ticks: stream.between(50, 300),
+            tick: SAMPLE_TICK,
+            unread_bytes_max: u64::MAX,
+            snapshot_way_max: None,
             flush_interval: Duration::from_millis(stream.between(10, 300)),
             unstored_events_max: stream.between(5, 200),
             is_printed: false,
         }
     }
-}
 
-/// Simulates the sample scenario of a seed.
-///
-/// # Errors
-/// Fails with the first thing that must not be, together with all that is needed to see it again.
-pub fn simulate_sample(seed: Seed) -> Result<Report, Box<Failure>> {
-    sample(seed, false)
-}
-
-/// Simulates the sample scenario of a seed, and prints each step as it happens.
-///
-/// # Errors
-/// As [`simulate_sample`].
-pub fn show_sample(seed: Seed) -> Result<Report, Box<Failure>> {
-    sample(seed, true)
-}
-
-fn sample(seed: Seed, is_printed: bool) -> Result<Report, Box<Failure>> {
-    let scenario = SampleScenario::new(seed, Size::draw(seed));
-    let options = Options::draw(seed, scenario.window());
-    simulate(seed, &scenario, &Options { is_printed, ..options })
-}
-
-/// Simulates a scenario.
-///
-/// # Errors
-/// Fails with the first thing that must not be, together with all that is needed to see it again.
-pub fn simulate<S: Scenario>(
-    seed: Seed,
-    scenario: &S,
-    options: &Options,
-) -> Result<Report, Box<Failure>> {
-    let _guard = report::SeedGuard::new(seed, options);
-    let mut simulation = Simulation::new(seed, scenario, options);
-    let observations = Observations::new(simulation.world.trace.clone());
-    let outcome = tracing::subscriber::with_default(observations.clone(), || simulation.run());
-    observations.for_each(|name, count| simulation.world.report.add(name, count));
-    match outcome {
-        Ok(()) => Ok(simulation.world.report),
-        Err(finding) => Err(Box::new(Failure {
-            seed,
-            options: *options,
-            tick: simulation.world.tick,
-            finding,
-            trace: simulation.world.trace.lines(),
-        })),
+    /// Fits options to the producer's own code: its clients keep the order, and it counts in seconds.
+    fn for_senders(self, seed: Seed) -> Self {
+        let mut stream = seed.stream_of(Concern::Size, 2);
+        let is_bounded = stream.chance(500);
+        let unread_bytes_max = stream.between(2_000, 40_000);
+        Self {
+            faults: Faults { reorder: 0, ..self.faults },
+            tick: Duration::from_millis(stream.between(40, 120)),
+            unread_bytes_max: if is_bounded { unread_bytes_max } else { u64::MAX },
+            snapshot_way_max: stream.chance(500).then(|| stream.between(1, 60)),
+            ..self
+        }
     }
 }
 
+/// What is simulated of a seed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// Sample lanes in the hands of a model of producers, and the consumer's own code: small, and with all
+    /// that can be wrong with what stands on the log.
+    Sample,
+    /// The engine's lanes in the hands of the producer's own code, and the consumer's.
+    Engine,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Sample, Self::Engine];
+
+    /// Returns its name, for the command line.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Sample => "sample",
+            Self::Engine => "engine",
+        }
+    }
+}
+
+/// Simulates a seed.
+///
+/// # Errors
+/// Fails with the first thing that must not be, together with all that is needed to see it again.
+pub fn simulate(kind: Kind, seed: Seed) -> Result<Report, Box<Failure>> {
+    run(kind, seed, false)
+}
+
+/// Simulates a seed, and prints each step as it happens.
+///
+/// # Errors
+/// As [`simulate`].
+pub fn show(kind: Kind, seed: Seed) -> Result<Report, Box<Failure>> {
+    run(kind, seed, true)
+}
+
+fn run(kind: Kind, seed: Seed, is_printed: bool) -> Result<Report, Box<Failure>> {
+    let network = seed.stream(Concern::Network);
+    match kind {
+        Kind::Sample => {
+            let scenario = SampleScenario::new(seed, Size::draw(seed));
+            let drawn = Options::draw(seed, scenario.window());
+            let options = Options { is_printed, ..drawn };
+            let _guard = report::SeedGuard::new(kind, seed, &options);
+            let mut world = World::new(seed, &scenario, &options);
+            let owners = Owners::new(&mut world, &scenario, options.lanes_partitions, network);
+            Simulation::new(seed, world, owners).report(kind)
+        }
+        Kind::Engine => {
+            let scenario = EngineScenario::new(seed);
+            let drawn = Options::draw(seed, scenario.window()).for_senders(seed);
+            let options = Options { is_printed, ..drawn };
+            let _guard = report::SeedGuard::new(kind, seed, &options);
+            let world = World::new(seed, &scenario, &options);
+            let senders = Senders::new(&world, &scenario, network);
+            Simulation::new(seed, world, senders).report(kind)
+        }
+    }
+}
+
+/// Those who send the lanes.
+trait Producers {
+    /// Changes the pace of a run, as a person would.
+    fn control(&mut self, world: &mut World<'_>, run: RunId, stream: &mut Stream);
+
+    /// Lets faults happen.
+    fn fail(&mut self, world: &mut World<'_>);
+
+    /// Ends all faults: from here on runs go up to [`World::until`].
+    fn heal(&mut self, world: &mut World<'_>);
+
+    /// Whether everything that may be sent has arrived and is recorded.
+    fn are_idle(&self, world: &World<'_>) -> bool;
+
+    /// Checks what they leave behind, when all runs are at their end.
+    ///
+    /// # Errors
+    /// Fails with what must not be.
+    fn check_end(&self, world: &mut World<'_>) -> Outcome;
+
+    /// Lets each of them do a little.
+    ///
+    /// # Errors
+    /// Fails with what must not be.
+    fn tick(&mut self, world: &mut World<'_>) -> Outcome;
+}
+
 /// What all parts of the simulation see.
-struct World<'a, S> {
-    scenario: &'a S,
+struct World<'a> {
+    seed: Seed,
+    scenario: &'a dyn Scenario,
     options: Options,
     faults: Faults,
     tick: u64,
@@ -146,8 +218,6 @@ struct World<'a, S> {
     begin: Instant,
     /// What is emitted before this time may be sent, of runs that are not paused.
     until: SimTime,
-    /// Where paused runs stand.
-    paused: BTreeMap<RunId, SimTime>,
     log: Log,
     store: FaultyStore,
     oracle: Oracle,
@@ -157,17 +227,8 @@ struct World<'a, S> {
     fault: Stream,
 }
 
-struct Simulation<'a, S: Scenario> {
-    world: World<'a, S>,
-    producers: Producers<S>,
-    consumers: Consumers,
-    stranger: Stream,
-    control: Stream,
-    disaster: Stream,
-}
-
-impl<'a, S: Scenario> Simulation<'a, S> {
-    fn new(seed: Seed, scenario: &'a S, options: &Options) -> Self {
+impl<'a> World<'a> {
+    fn new(seed: Seed, scenario: &'a dyn Scenario, options: &Options) -> Self {
         let partitions = scenario.runs().iter().map(|view| view.partitions).max().unwrap_or(1);
         let start = scenario.runs().iter().map(|view| view.start).min().unwrap_or_default();
         #[expect(
@@ -175,14 +236,14 @@ impl<'a, S: Scenario> Simulation<'a, S> {
             reason = "an instant has no other beginning; only differences count"
         )]
         let begin = Instant::now();
-        let mut world = World {
+        Self {
+            seed,
             scenario,
             options: *options,
             faults: options.faults,
             tick: 0,
             begin,
             until: start,
-            paused: BTreeMap::new(),
             log: Log::new("simulated", partitions),
             store: FaultyStore::new(
                 MemoryStore::default(),
@@ -194,19 +255,45 @@ impl<'a, S: Scenario> Simulation<'a, S> {
             trace: Trace::new(options.is_printed),
             schedule: seed.stream(Concern::Schedule),
             fault: seed.stream(Concern::Fault),
-        };
-        let producers =
-            Producers::new(&mut world, options.lanes_partitions, seed.stream(Concern::Network));
-        let consumers = Consumers::new(partitions);
+        }
+    }
+}
+
+struct Simulation<'a, P> {
+    world: World<'a>,
+    producers: P,
+    consumers: Consumers,
+    stranger: Stream,
+    control: Stream,
+    disaster: Stream,
+}
+
+impl<'a, P: Producers> Simulation<'a, P> {
+    fn new(seed: Seed, world: World<'a>, producers: P) -> Self {
+        let consumers = Consumers::new(world.log.partitions());
         let [stranger, control, disaster] =
             [Concern::Stranger, Concern::Control, Concern::Disaster].map(|of| seed.stream(of));
         Self { world, producers, consumers, stranger, control, disaster }
     }
 
+    /// Runs, and returns what happened.
+    fn report(mut self, kind: Kind) -> Result<Report, Box<Failure>> {
+        let observations = Observations::new(self.world.trace.clone());
+        let outcome = tracing::subscriber::with_default(observations.clone(), || self.run());
+        let World { seed, options, tick, mut report, trace, .. } = self.world;
+        observations.for_each(|name, count| report.add(name, count));
+        match outcome {
+            Ok(()) => Ok(report),
+            Err(finding) => {
+                let trace = trace.lines();
+                Err(Box::new(Failure { kind, seed, options, tick, finding, trace }))
+            }
+        }
+    }
+
     fn run(&mut self) -> Outcome {
         self.be_safe()?;
         self.world.faults = Faults::default();
-        self.world.paused.clear();
         self.world.store.heal();
         self.producers.heal(&mut self.world);
         self.consumers.heal(&mut self.world)?;
@@ -223,11 +310,9 @@ impl<'a, S: Scenario> Simulation<'a, S> {
         let end = self.world.scenario.end() + SimDuration::from_ms(1);
         self.world.until = self.world.until.max(end);
         self.catch_up()?;
-        self.world.oracle.check_balance(
-            self.world.scenario,
-            &self.world.store,
-            &mut self.world.report,
-        )?;
+        self.producers.check_end(&mut self.world)?;
+        let World { scenario, oracle, store, report, .. } = &mut self.world;
+        oracle.check_balance(*scenario, store, report)?;
         self.world.oracle.check_dead_letters(&self.consumers.topics.dead_letters)
     }
 
@@ -273,7 +358,8 @@ impl<'a, S: Scenario> Simulation<'a, S> {
             self.world.until = start + elapsed;
             if self.control.chance(self.world.faults.pause) {
                 let runs = self.world.scenario.runs();
-                self.world.pause_or_resume(runs[self.control.index(runs.len())].run);
+                let run = runs[self.control.index(runs.len())].run;
+                self.producers.control(&mut self.world, run, &mut self.control);
             }
             self.producers.fail(&mut self.world);
             self.consumers.fail(&mut self.world);
@@ -303,24 +389,20 @@ impl<'a, S: Scenario> Simulation<'a, S> {
     }
 }
 
-impl<S> World<'_, S> {
+impl World<'_> {
     /// Returns the time of the tick.
     fn now(&self) -> Instant {
-        self.begin + TICK.saturating_mul(self.tick as u32)
+        self.begin + self.options.tick.saturating_mul(self.tick as u32)
     }
 
-    /// Returns the time before which a run's events may be sent.
-    fn until_of(&self, run: RunId) -> SimTime {
-        self.paused.get(&run).copied().unwrap_or(self.until)
+    /// Returns what clocks show at the tick, in milliseconds since the Unix epoch.
+    fn wall_unix_ms(&self) -> u64 {
+        WALL_START_UNIX_MS + self.now().duration_since(self.begin).as_millis() as u64
     }
 
-    fn pause_or_resume(&mut self, run: RunId) {
-        if self.paused.remove(&run).is_some() {
-            self.report.count("run resumed");
-        } else {
-            self.paused.insert(run, self.until);
-            self.report.count("run paused");
-        }
+    /// Whether no faults happen any more.
+    fn is_healthy(&self) -> bool {
+        self.faults == Faults::default()
     }
 
     /// Appends a record to the log, as it arrives there.

@@ -15,20 +15,23 @@ use roaming_service::health::Health;
 use roaming_service::kafka::{Broker, KafkaSettings};
 use tokio::sync::watch;
 
+use super::coordinator::{Coordinator, MemberId};
 use super::desk::{self, Job, Questions};
-use super::group::{Coordinator, Member, MemberId};
+use super::group::Member;
 use super::report::{Finding, Outcome};
 use super::{LIVENESS_TICKS_MAX, World, check};
 use crate::fault::Faults;
-use crate::scenario::Scenario;
 use crate::store::{Epoch, StoreError};
 
 /// The consumer group.
-const GROUP: &str = "roaming-consumer";
+pub(super) const GROUP: &str = "roaming-consumer";
 /// The most replicas at a time.
 const REPLICAS_MAX: u64 = 3;
 /// The most records that a client fetches of a partition at a time.
 const FETCH_MAX: u64 = 20;
+/// How many answers in a thousand wait for long, and for how many ticks at most.
+const ANSWER_LATE: u32 = 30;
+const ANSWER_TICKS_MAX: u64 = 60;
 /// How long a partition may take to be handed over.
 const GRACE: Duration = Duration::from_secs(4);
 
@@ -38,8 +41,6 @@ pub(super) struct Consumers {
     coordinator: Coordinator,
     /// How many replicas are to run.
     wanted: usize,
-    /// Members whose process is gone, and when the coordinator notices.
-    silent: Vec<(u64, MemberId)>,
     /// Checkpoints on their way to the store whose owners are gone.
     orphans: Vec<(Epoch, Box<Checkpoint>)>,
     pub(super) topics: Topics,
@@ -63,6 +64,8 @@ struct Replica {
     member: Member,
     questions: Questions,
     jobs: Vec<Job>,
+    /// Answers that wait for long, and the tick at which they come.
+    late: Vec<(u64, Answer)>,
     answers: Sender<Answer>,
     runs: KnownRuns,
     /// The tick at which it learns that it is no member any more, where it is not.
@@ -76,7 +79,6 @@ impl Consumers {
             replicas: Vec::new(),
             coordinator: Coordinator::default(),
             wanted: 1,
-            silent: Vec::new(),
             orphans: Vec::new(),
             topics: Topics::default(),
             partitions,
@@ -85,7 +87,7 @@ impl Consumers {
     }
 
     /// Lets faults happen.
-    pub(super) fn fail<S: Scenario>(&mut self, world: &mut World<'_, S>) {
+    pub(super) fn fail(&mut self, world: &mut World<'_>) {
         let Faults { consumer_crash, consumer_rebalance, rewind, truncation, .. } = world.faults;
         if world.fault.chance(consumer_crash) && !self.replicas.is_empty() {
             let replica = self.replicas.swap_remove(world.fault.index(self.replicas.len()));
@@ -114,7 +116,7 @@ impl Consumers {
     }
 
     /// Moves partitions: to others, with a replica more or less, or away from one that does not know.
-    fn rebalance<S: Scenario>(&mut self, world: &mut World<'_, S>, index: usize) {
+    fn rebalance(&mut self, world: &mut World<'_>, index: usize) {
         let replica = &mut self.replicas[index];
         if replica.jobs.iter().any(|job| matches!(job, Job::Writing { .. })) {
             world.report.count("consumer rebalance in a flush");
@@ -140,10 +142,10 @@ impl Consumers {
     }
 
     /// Keeps what a process that is gone has on its way to the store.
-    fn bury<S: Scenario>(&mut self, world: &mut World<'_, S>, replica: Replica) {
+    fn bury(&mut self, world: &mut World<'_>, replica: Replica) {
         world.trace.note(format!("{}: consumer {} is gone", world.tick, replica.id));
         let ticks = world.schedule.between(0, world.faults.zombie_ticks_max);
-        self.silent.push((world.tick + ticks, replica.id));
+        self.coordinator.falls_silent(replica.id, world.tick + ticks);
         self.orphans.extend(replica.jobs.into_iter().filter_map(|job| match job {
             Job::Writing { epoch, checkpoint, .. } => Some((epoch, checkpoint)),
             Job::Asked(..) | Job::Done(_) => None,
@@ -158,7 +160,7 @@ impl Consumers {
     }
 
     /// Runs until a consumer tells what the log has lost, and checks that this is what it has lost.
-    pub(super) fn tell_loss<S: Scenario>(&mut self, world: &mut World<'_, S>) -> Outcome {
+    pub(super) fn tell_loss(&mut self, world: &mut World<'_>) -> Outcome {
         for _ in 0..LIVENESS_TICKS_MAX {
             world.tick += 1;
             let Err(finding) = self.tick(world) else { continue };
@@ -179,13 +181,11 @@ impl Consumers {
     }
 
     /// Lets everybody know where they stand.
-    pub(super) fn heal<S: Scenario>(&mut self, world: &mut World<'_, S>) -> Outcome {
+    pub(super) fn heal(&mut self, world: &mut World<'_>) -> Outcome {
         for replica in &mut self.replicas {
             replica.zombie_until = replica.zombie_until.map(|_| world.tick);
         }
-        for (until, _) in &mut self.silent {
-            *until = world.tick;
-        }
+        self.coordinator.time_out(u64::MAX);
         while !self.orphans.is_empty() {
             self.arrive(world)?;
         }
@@ -193,7 +193,7 @@ impl Consumers {
     }
 
     /// Whether everything in the log is in the store, and the group knows.
-    pub(super) fn are_idle<S: Scenario>(&self, world: &World<'_, S>) -> bool {
+    pub(super) fn are_idle(&self, world: &World<'_>) -> bool {
         let is_idle = |partition| {
             let end = world.log.end(partition);
             let stored = world.store.inner().stored(partition).next_offset.unwrap_or(0);
@@ -203,7 +203,7 @@ impl Consumers {
     }
 
     /// Checks that the watermarks of all runs have come up to the time allowed.
-    pub(super) fn check_watermarks<S: Scenario>(&self, world: &World<'_, S>) -> Outcome {
+    pub(super) fn check_watermarks(&self, world: &World<'_>) -> Outcome {
         // A number that is missing for good, because its record is broken, holds its lane's time; and a
         // lane that has ended says nothing of later times.
         if world.options.faults.damage > 0 || world.until > world.scenario.end() {
@@ -218,25 +218,23 @@ impl Consumers {
                     |lane| !stored.lanes.get(&(view.run, lane)).is_some_and(LaneRow::is_finished);
                 if lanes.any(is_open) {
                     let watermark = stored.watermarks.get(&view.run).copied().unwrap_or_default();
-                    let sent = world.until - world.scenario.marker_lag();
-                    check(&Subject::Reached { watermark, sent })?;
+                    check(&Subject::Reached { watermark, sent: world.until })?;
                 }
             }
         }
         Ok(())
     }
 
-    pub(super) fn tick<S: Scenario>(&mut self, world: &mut World<'_, S>) -> Outcome {
-        let (silent, coordinator) = (&mut self.silent, &mut self.coordinator);
-        silent.retain(|(until, id)| {
-            if *until <= world.tick {
-                coordinator.expel(*id);
-            }
-            *until > world.tick
-        });
+    pub(super) fn tick(&mut self, world: &mut World<'_>) -> Outcome {
+        self.coordinator.time_out(world.tick);
         self.scale(world)?;
         if world.schedule.chance(300) {
-            self.coordinator.assign(self.partitions);
+            for (id, change) in self.coordinator.assign(self.partitions) {
+                // One whose process is gone hears nothing.
+                if let Some(replica) = self.replicas.iter().find(|replica| replica.id == id) {
+                    replica.member.tell(change);
+                }
+            }
         }
         if !self.orphans.is_empty() && world.schedule.chance(200) {
             self.arrive(world)?;
@@ -254,12 +252,12 @@ impl Consumers {
     }
 
     /// Starts and stops replicas until there are as many as wanted.
-    fn scale<S: Scenario>(&mut self, world: &mut World<'_, S>) -> Outcome {
+    fn scale(&mut self, world: &mut World<'_>) -> Outcome {
         let running = self.replicas.iter().filter(|replica| !replica.is_stopping).count();
         if running < self.wanted && world.schedule.chance(300) {
             self.ids += 1;
             let replica = Replica::start(world, self.ids);
-            self.coordinator.join(replica.id, replica.member.clone());
+            self.coordinator.join(replica.id);
             world.trace.note(format!("{}: consumer {} joins", world.tick, replica.id));
             self.replicas.push(replica);
         } else if running > self.wanted {
@@ -275,11 +273,7 @@ impl Consumers {
     }
 
     /// Lets a replica do a little; returns whether it goes on.
-    fn drive<S: Scenario>(
-        &mut self,
-        world: &mut World<'_, S>,
-        index: usize,
-    ) -> Result<bool, Finding> {
+    fn drive(&mut self, world: &mut World<'_>, index: usize) -> Result<bool, Finding> {
         let replica = &mut self.replicas[index];
         if world.schedule.chance(200) {
             // Another process has the processor.
@@ -312,7 +306,7 @@ impl Consumers {
             if !self.coordinator.has(id) && replica.member.has_nothing() {
                 replica.member.rejoined();
                 replica.zombie_until = None;
-                self.coordinator.join(id, replica.member.clone());
+                self.coordinator.join(id);
                 world.report.count("consumer joined again");
                 world.trace.note(format!("{}: consumer {id} joins again", world.tick));
             } else {
@@ -324,9 +318,9 @@ impl Consumers {
 
     /// Takes that a replica ended by itself: it may where retention overtook it after its partitions went to
     /// others.
-    fn end<S: Scenario>(
+    fn end(
         &self,
-        world: &mut World<'_, S>,
+        world: &mut World<'_>,
         index: usize,
         error: ConsumerError,
     ) -> Result<bool, Finding> {
@@ -343,7 +337,7 @@ impl Consumers {
     }
 
     /// Lets a checkpoint whose owner is gone reach the store.
-    fn arrive<S: Scenario>(&mut self, world: &mut World<'_, S>) -> Outcome {
+    fn arrive(&mut self, world: &mut World<'_>) -> Outcome {
         let index = world.schedule.index(self.orphans.len());
         let (epoch, checkpoint) = self.orphans.swap_remove(index);
         world.report.count("orphaned checkpoint");
@@ -352,7 +346,7 @@ impl Consumers {
 }
 
 impl Replica {
-    fn start<S: Scenario>(world: &mut World<'_, S>, id: MemberId) -> Self {
+    fn start(world: &mut World<'_>, id: MemberId) -> Self {
         let (member, questions, runs) =
             (Member::default(), Questions::default(), KnownRuns::default());
         // The control topic is read at its own pace: some runs are known at once, others on demand.
@@ -391,6 +385,7 @@ impl Replica {
             member,
             questions,
             jobs: Vec::new(),
+            late: Vec::new(),
             answers,
             runs,
             zombie_until: None,
@@ -399,9 +394,9 @@ impl Replica {
     }
 
     /// Fetches, counts, and goes on with what was asked; the inner result is why it ended.
-    fn step<S: Scenario>(
+    fn step(
         &mut self,
-        world: &mut World<'_, S>,
+        world: &mut World<'_>,
         topics: &mut Topics,
     ) -> Result<Result<(), ConsumerError>, Finding> {
         let is_slow = world.schedule.chance(300);
@@ -424,6 +419,10 @@ impl Replica {
                 continue;
             }
             match job.step(world, topics, &self.runs)? {
+                Job::Done(answer) if world.schedule.chance(ANSWER_LATE) => {
+                    let ticks = world.schedule.between(1, ANSWER_TICKS_MAX);
+                    self.late.push((world.tick + ticks, answer));
+                }
                 Job::Done(answer) if world.schedule.chance(500) => {
                     // It fails only where the intake is gone.
                     let _ = self.answers.send(answer);
@@ -431,15 +430,18 @@ impl Replica {
                 job => self.jobs.push(job),
             }
         }
+        for (_, answer) in self.late.extract_if(.., |(tick, _)| *tick <= world.tick) {
+            let _ = self.answers.send(answer);
+        }
         Ok(Ok(()))
     }
 }
 
 impl Topics {
     /// Writes a checkpoint to the store and checks what the store makes of it.
-    pub(super) fn commit<S: Scenario>(
+    pub(super) fn commit(
         &self,
-        world: &mut World<'_, S>,
+        world: &mut World<'_>,
         epoch: Epoch,
         checkpoint: &Checkpoint,
     ) -> Result<Result<(), StoreError>, Finding> {

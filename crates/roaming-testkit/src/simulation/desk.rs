@@ -18,7 +18,6 @@ use roaming_store::{Acquired, RunRow};
 use super::World;
 use super::consumers::Topics;
 use super::report::Finding;
-use crate::scenario::Scenario;
 use crate::store::{Epoch, StoreError};
 
 /// Questions as they were asked; clones share them.
@@ -55,9 +54,9 @@ impl Questions {
 
 impl Job {
     /// Goes on by one step.
-    pub(super) fn step<S: Scenario>(
+    pub(super) fn step(
         self,
-        world: &mut World<'_, S>,
+        world: &mut World<'_>,
         topics: &mut Topics,
         runs: &KnownRuns,
     ) -> Result<Self, Finding> {
@@ -87,12 +86,7 @@ impl Job {
     }
 }
 
-fn answer<S: Scenario>(
-    request: Request,
-    world: &mut World<'_, S>,
-    topics: &mut Topics,
-    runs: &KnownRuns,
-) -> What {
+fn answer(request: Request, world: &mut World<'_>, topics: &mut Topics, runs: &KnownRuns) -> What {
     match request {
         Request::Acquire { partition } => What::Acquired(acquire(world, topics, partition)),
         Request::Load { partition, keys } => {
@@ -127,8 +121,8 @@ fn answer<S: Scenario>(
     }
 }
 
-fn acquire<S: Scenario>(
-    world: &mut World<'_, S>,
+fn acquire(
+    world: &mut World<'_>,
     topics: &mut Topics,
     partition: u16,
 ) -> Result<TakenOver, JobError> {
@@ -151,8 +145,8 @@ fn acquire<S: Scenario>(
 }
 
 /// Lets a consumer know runs, as from the control topic.
-pub(super) fn know_runs<S: Scenario>(
-    world: &World<'_, S>,
+pub(super) fn know_runs(
+    world: &World<'_>,
     runs: &KnownRuns,
     mut is_known: impl FnMut(RunId) -> bool,
 ) {
@@ -170,7 +164,7 @@ pub(super) fn know_runs<S: Scenario>(
     }
 }
 
-fn ends<S>(world: &World<'_, S>, partition: u16) -> Ends {
+fn ends(world: &World<'_>, partition: u16) -> Ends {
     Ends { low: world.log.start(partition), high: world.log.end(partition) }
 }
 
@@ -178,7 +172,7 @@ fn written(result: Result<(), JobError>, letters: usize, letters_left: Vec<DeadL
     Written { result, took: Duration::ZERO, letters_acknowledged: letters, letters_left }
 }
 
-fn is_cut_off<S>(world: &mut World<'_, S>) -> bool {
+fn is_cut_off(world: &mut World<'_>) -> bool {
     world.fault.chance(world.faults.broker_cut_off)
 }
 

@@ -1,7 +1,4 @@
-//! The consumer group: its coordinator, and the client of each member.
-//!
-//! Rebalances are cooperative: partitions that do not move are read on, and one that moves is assigned anew
-//! when its owner has given it up or is expelled.
+//! The client of a member of the consumer group.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -14,96 +11,6 @@ use roaming_consumer::ConsumerError;
 use roaming_consumer::group::{Arrival, Change, Group};
 
 use crate::log::{Log, LogRecord};
-
-/// Names a member.
-pub(super) type MemberId = u64;
-
-/// Who reads which partition.
-#[derive(Default)]
-pub(super) struct Coordinator {
-    members: BTreeMap<MemberId, Member>,
-    owners: BTreeMap<u16, MemberId>,
-    /// Partitions that their owners were asked to give up.
-    revoking: BTreeSet<u16>,
-    /// Moves the assignment, so that a rebalance has something to do.
-    rotation: usize,
-}
-
-impl Coordinator {
-    pub(super) fn join(&mut self, id: MemberId, member: Member) {
-        self.members.insert(id, member);
-    }
-
-    /// Takes a member out: its session timed out, or it left.
-    pub(super) fn expel(&mut self, id: MemberId) {
-        self.members.remove(&id);
-        self.owners.retain(|partition, owner| {
-            if *owner == id {
-                self.revoking.remove(partition);
-            }
-            *owner != id
-        });
-    }
-
-    /// Whether a member is one, as the coordinator sees it.
-    pub(super) fn has(&self, id: MemberId) -> bool {
-        self.members.contains_key(&id)
-    }
-
-    /// Gives partitions to other members.
-    pub(super) fn rotate(&mut self) {
-        self.rotation += 1;
-    }
-
-    /// Whether each partition is where it belongs.
-    pub(super) fn is_settled(&self, partitions: u16) -> bool {
-        self.revoking.is_empty() && self.owners.len() == usize::from(partitions)
-    }
-
-    /// Takes that a member gave partitions up.
-    pub(super) fn given_up(&mut self, id: MemberId, partitions: &[u16]) {
-        for partition in partitions {
-            if self.owners.get(partition) == Some(&id) {
-                self.owners.remove(partition);
-                self.revoking.remove(partition);
-            }
-        }
-    }
-
-    /// Whether the group takes an offset of a partition from a member.
-    pub(super) fn takes_offset(&self, id: MemberId, partition: u16) -> bool {
-        self.owners.get(&partition) == Some(&id)
-    }
-
-    /// Tells members what they are to give up, and what is theirs.
-    pub(super) fn assign(&mut self, partitions: u16) {
-        let ids: Vec<MemberId> = self.members.keys().copied().collect();
-        if ids.is_empty() {
-            return;
-        }
-        let mut assigned: BTreeMap<MemberId, Vec<u16>> = BTreeMap::new();
-        let mut revoked: BTreeMap<MemberId, Vec<u16>> = BTreeMap::new();
-        for partition in 0..partitions {
-            let wanted = ids[(usize::from(partition) + self.rotation) % ids.len()];
-            match self.owners.get(&partition) {
-                None => {
-                    self.owners.insert(partition, wanted);
-                    assigned.entry(wanted).or_default().push(partition);
-                }
-                Some(owner) if *owner != wanted && self.revoking.insert(partition) => {
-                    revoked.entry(*owner).or_default().push(partition);
-                }
-                Some(_) => {}
-            }
-        }
-        for (id, partitions) in revoked {
-            self.members[&id].revoke(partitions);
-        }
-        for (id, partitions) in assigned {
-            self.members[&id].assign(partitions);
-        }
-    }
-}
 
 /// The client of a member; clones share it.
 #[derive(Clone, Default)]
@@ -134,14 +41,13 @@ struct Reading {
 }
 
 impl Member {
-    fn assign(&self, partitions: Vec<u16>) {
+    /// Tells the client what changed about its assignment.
+    pub(super) fn tell(&self, change: Change) {
         let mut client = self.client.borrow_mut();
-        client.reading.extend(partitions.iter().map(|&number| (number, Reading::default())));
-        client.changes.push(Change::Assigned(partitions));
-    }
-
-    fn revoke(&self, partitions: Vec<u16>) {
-        self.client.borrow_mut().changes.push(Change::Revoked(partitions));
+        if let Change::Assigned(partitions) = &change {
+            client.reading.extend(partitions.iter().map(|&number| (number, Reading::default())));
+        }
+        client.changes.push(change);
     }
 
     /// Lets the client learn that it is no member any more.

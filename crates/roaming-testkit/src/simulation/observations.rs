@@ -1,4 +1,4 @@
-//! What the consumer says: what became of each record, and its log.
+//! What the daemons say: what became of each record, and their logs.
 
 use std::collections::BTreeMap;
 use std::fmt::{Debug, Write};
@@ -9,6 +9,9 @@ use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 
 use super::report::Trace;
+
+/// Whose words are heard.
+const DAEMONS: [&str; 2] = ["roaming_consumer", "roaming_producer"];
 
 /// Counts observations by name, and notes the other lines of the log; clones share both.
 #[derive(Clone)]
@@ -33,7 +36,8 @@ impl Observations {
 
 impl Subscriber for Observations {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        *metadata.level() != Level::DEBUG && metadata.target().starts_with("roaming_consumer")
+        let is_ours = |daemon| metadata.target().starts_with(daemon);
+        *metadata.level() != Level::DEBUG && DAEMONS.into_iter().any(is_ours)
     }
 
     fn new_span(&self, _: &Attributes<'_>) -> Id {

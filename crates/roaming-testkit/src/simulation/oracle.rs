@@ -47,7 +47,7 @@ pub(super) enum Origin {
 }
 
 impl Oracle {
-    pub(super) fn new<S: Scenario>(seed: Seed, scenario: &S, options: &Options) -> Self {
+    pub(super) fn new(seed: Seed, scenario: &dyn Scenario, options: &Options) -> Self {
         let mut lanes = BTreeMap::new();
         for view in scenario.runs() {
             for lane in LaneId::all(view.lanes) {
@@ -158,9 +158,9 @@ impl Oracle {
     }
 
     /// Checks that what is stored is what the scenario adds up to, to the unit.
-    pub(super) fn check_balance<S: Scenario>(
+    pub(super) fn check_balance(
         &self,
-        scenario: &S,
+        scenario: &dyn Scenario,
         store: &FaultyStore,
         report: &mut Report,
     ) -> Outcome {
@@ -194,7 +194,7 @@ impl Oracle {
         }
     }
 
-    fn expected<S: Scenario>(&self, scenario: &S, view: &RunView) -> Tally {
+    fn expected(&self, scenario: &dyn Scenario, view: &RunView) -> Tally {
         if self.options.faults.damage == 0 {
             return scenario.ledger(view.run);
         }

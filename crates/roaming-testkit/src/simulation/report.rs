@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use roaming_analytics::invariant::Violation;
 use roaming_consumer::ConsumerError;
 
-use super::Options;
+use super::{Kind, Options};
 use crate::seed::Seed;
 
 /// The most lines of the trace that a failure shows: the last ones.
@@ -95,6 +95,12 @@ pub enum Finding {
         /// The offset that is stored.
         stored: u64,
     },
+    /// A producer did what it must not.
+    #[error("a producer {what}")]
+    Producer {
+        /// What it did.
+        what: String,
+    },
     /// A consumer ended that should have gone on.
     #[error("a consumer ended: {0}")]
     Consumer(#[source] ConsumerError),
@@ -106,6 +112,8 @@ pub(super) type Outcome = Result<(), Finding>;
 /// A finding, and all that is needed to see it again.
 #[derive(Debug)]
 pub struct Failure {
+    /// What was simulated.
+    pub kind: Kind,
     /// The seed.
     pub seed: Seed,
     /// The options.
@@ -123,7 +131,8 @@ impl fmt::Display for Failure {
             writeln!(f, "  {line}")?;
         }
         writeln!(f, "options: {:?}", self.options)?;
-        write!(f, "seed {} at tick {}: {}", self.seed, self.tick, self.finding)
+        let Self { kind, seed, tick, finding, .. } = self;
+        write!(f, "seed {seed} of {} at tick {tick}: {finding}", kind.as_str())
     }
 }
 
@@ -162,20 +171,25 @@ impl Trace {
 
 /// Prints the seed where the code under test panics.
 pub(super) struct SeedGuard<'a> {
+    kind: Kind,
     seed: Seed,
     options: &'a Options,
 }
 
 impl<'a> SeedGuard<'a> {
-    pub(super) fn new(seed: Seed, options: &'a Options) -> Self {
-        Self { seed, options }
+    pub(super) fn new(kind: Kind, seed: Seed, options: &'a Options) -> Self {
+        Self { kind, seed, options }
     }
 }
 
 impl Drop for SeedGuard<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("options: {:?}\nseed {}: panicked, see above", self.options, self.seed);
+            let Self { kind, seed, options } = self;
+            eprintln!(
+                "options: {options:?}\nseed {seed} of {}: panicked, see above",
+                kind.as_str()
+            );
         }
     }
 }

@@ -6,11 +6,10 @@ use super::World;
 use super::oracle::Origin;
 use super::report::Outcome;
 use crate::sample;
-use crate::scenario::Scenario;
 use crate::seed::Stream;
 
 /// Writes one such record to the log.
-pub(super) fn write<S: Scenario>(world: &mut World<'_, S>, stream: &mut Stream) -> Outcome {
+pub(super) fn write(world: &mut World<'_>, stream: &mut Stream) -> Outcome {
     let lanes = world.oracle.lanes();
     let Some((run, lane)) = lanes.get(stream.index(lanes.len())).copied() else { return Ok(()) };
     let view = world.oracle.lane(run, lane).view;
@@ -39,12 +38,7 @@ enum Place {
     Elsewhere,
 }
 
-fn make<S: Scenario>(
-    world: &World<'_, S>,
-    stream: &mut Stream,
-    run: RunId,
-    lane: LaneId,
-) -> Option<Strange> {
+fn make(world: &World<'_>, stream: &mut Stream, run: RunId, lane: LaneId) -> Option<Strange> {
     let seen = world.oracle.lane(run, lane);
     let id = |sequence| EventId { run, lane, sequence };
     // A number that the log has already; none, before the lane's first record.
@@ -116,7 +110,7 @@ fn not_next(stream: &mut Stream, next: Sequence) -> Option<Sequence> {
 }
 
 /// The same event once more.
-fn copy<S: Scenario>(world: &World<'_, S>, event: &Event) -> Strange {
+fn copy(world: &World<'_>, event: &Event) -> Strange {
     let mut payload = payload(&Record::Event(*event));
     let origin = world.oracle.damage(event.id, &mut payload);
     let key = event.id.text().to_vec();

@@ -1,43 +1,27 @@
-//! Breaks the platform on purpose, one way at a time, and shows which simulation notices it.
-//!
-//! A mutant is a replacement in the source of a pure crate. The crates are copied to `target/mutants`, the
-//! replacement is made there, and the simulation runs on the copy: it must fail on a mutant, and pass
-//! without one. A replacement whose text does not occur exactly once is an error, so that the table
-//! below follows the source.
+//! The mutants.
 
-use std::error::Error;
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Output};
+/// How many seeds of which simulation a mutant gets to survive, as the program's arguments.
+pub(super) type Seeds = [&'static str; 3];
+pub(super) const SAMPLE: Seeds = ["3000", "--only", "sample"];
+pub(super) const ENGINE: Seeds = ["600", "--only", "engine"];
 
-/// What the simulation needs of the workspace.
-const FOLDERS: [&str; 9] = [
-    "profiles",
-    "crates/roaming-events/src",
-    "crates/roaming-sim/src",
-    "crates/roaming-analytics/src",
-    "crates/roaming-store/src",
-    "crates/roaming-store/migrations",
-    "crates/roaming-service/src",
-    "crates/roaming-consumer/src",
-    "crates/roaming-testkit/src",
-];
-
-/// Number of seeds that each mutant gets to survive.
-const SEEDS: &str = "2000";
-
-/// The simulation's program on the copies.
-const PROGRAM: &str = "simulate_mutant";
-
-struct Mutant {
-    name: &'static str,
-    file: &'static str,
+/// A bug to be planted.
+pub(super) struct Mutant {
+    pub(super) name: &'static str,
+    pub(super) file: &'static str,
     /// A text that occurs once in the file.
-    text: &'static str,
-    replacement: &'static str,
+    pub(super) text: &'static str,
+    pub(super) replacement: &'static str,
 }
 
-const MUTANTS: [Mutant; 36] = [
+impl Mutant {
+    /// Returns the seeds that have to catch it.
+    pub(super) fn seeds(&self) -> Seeds {
+        if self.file.starts_with("roaming-producer/") { ENGINE } else { SAMPLE }
+    }
+}
+
+pub(super) const MUTANTS: [Mutant; 53] = [
     Mutant {
         name: "offset stored before rows",
         file: "roaming-analytics/src/partition.rs",
@@ -186,6 +170,12 @@ const MUTANTS: [Mutant; 36] = [
         replacement: "let progress = self.next;",
     },
     Mutant {
+        name: "answer to an earlier owner taken",
+        file: "roaming-consumer/src/intake.rs",
+        text: "task.ticket = *tickets;",
+        replacement: "",
+    },
+    Mutant {
         name: "stored offset told once only",
         file: "roaming-consumer/src/intake.rs",
         text: "if is_due(self.state.all_offsets_told, OFFSETS_REPEAT) {",
@@ -257,185 +247,100 @@ const MUTANTS: [Mutant; 36] = [
         text: "letters: mem::take(&mut self.letters),",
         replacement: "letters: mem::take(&mut self.letters).into_iter().skip(1).collect(),",
     },
+    Mutant {
+        name: "producer's progress ahead of acknowledgement",
+        file: "roaming-producer/src/lane.rs",
+        text: "            acknowledged: self.acknowledged,\n            emission_time",
+        replacement: "            acknowledged: self.engine.sequence(),\n            emission_time",
+    },
+    Mutant {
+        name: "lane resumed one event too late",
+        file: "roaming-producer/src/lane.rs",
+        text: "resume_at: acknowledged,",
+        replacement: "resume_at: progress.map_or(acknowledged, |_| acknowledged.next()),",
+    },
+    Mutant {
+        name: "marker promises too much",
+        file: "roaming-producer/src/lane.rs",
+        text: "emission_time: self.quiet_until,",
+        replacement: "emission_time: self.end_time,",
+    },
+    Mutant {
+        name: "quiet lane says nothing",
+        file: "roaming-producer/src/wire.rs",
+        text: "if now.since(last_sent) < MARKER_INTERVAL {",
+        replacement: "if now.since(last_sent) < Duration::MAX {",
+    },
+    Mutant {
+        name: "failed delivery ignored",
+        file: "roaming-producer/src/wire.rs",
+        text: "        polled?;",
+        replacement: "        let _ = polled;",
+    },
+    Mutant {
+        name: "flow control counts what is lost",
+        file: "roaming-producer/src/wire.rs",
+        text: "self.flow.forget_in_flight();",
+        replacement: "",
+    },
+    Mutant {
+        name: "flow control ignores a partition",
+        file: "roaming-producer/src/flow.rs",
+        text: "self.unread(partition) < self.unread_bytes_max",
+        replacement: "partition == 0 || self.unread(partition) < self.unread_bytes_max",
+    },
+    Mutant {
+        name: "second batch of a new client at once",
+        file: "roaming-producer/src/outbox.rs",
+        text: "|| !self.first_sent.contains(&partition))",
+        replacement: "|| self.records < RECORDS_MAX)",
+    },
+    Mutant {
+        name: "hand-over waits for nothing",
+        file: "roaming-producer/src/sender.rs",
+        text: "if outstanding == 0 {",
+        replacement: "if outstanding < usize::MAX {",
+    },
+    Mutant {
+        name: "hand-over does not wait for progress",
+        file: "roaming-producer/src/fleet.rs",
+        text: "self.sender.in_flight() + self.progress_in_flight + unrecorded",
+        replacement: "self.sender.in_flight() + unrecorded.min(0)",
+    },
+    Mutant {
+        name: "lanes that leave go on",
+        file: "roaming-producer/src/sender.rs",
+        text: "let stays = |slot: &Slot| !leaving.is_some_and(|slots| slots.contains(slot));",
+        replacement: "let stays = |_: &Slot| leaving.is_none_or(|slots| !slots.is_empty());",
+    },
+    Mutant {
+        name: "lanes that stay stop too",
+        file: "roaming-producer/src/sender.rs",
+        text: "let turn = self.turn(now)?;",
+        replacement: "let turn = if self.hand_over.is_some() { Turn::Held } else { self.turn(now)? };",
+    },
+    Mutant {
+        name: "lanes go on behind a lost client",
+        file: "roaming-producer/src/sender.rs",
+        text: "        self.fleet.restart();",
+        replacement: "",
+    },
+    Mutant {
+        name: "progress lost with a client",
+        file: "roaming-producer/src/fleet.rs",
+        text: "lane.sender.record_again();",
+        replacement: "",
+    },
+    Mutant {
+        name: "pace of the record before",
+        file: "roaming-producer/src/fleet.rs",
+        text: "before.allowed_until(wall_unix_ms).min(allowed)",
+        replacement: "before.allowed_until(wall_unix_ms)",
+    },
+    Mutant {
+        name: "partition owned again and again",
+        file: "roaming-producer/src/assignment.rs",
+        text: "self.reading.remove(&partition)",
+        replacement: "self.reading.get(&partition).cloned()",
+    },
 ];
-
-fn main() -> ExitCode {
-    match run() {
-        Ok(0) => ExitCode::SUCCESS,
-        Ok(survivors) => {
-            eprintln!("{survivors} mutants survive");
-            ExitCode::FAILURE
-        }
-        Err(error) => {
-            eprintln!("mutants: {error}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-/// Tries every mutant and returns how many survive.
-fn run() -> Result<usize, Box<dyn Error>> {
-    let copy = Copy::make()?;
-    let healthy = copy.simulate()?;
-    if !healthy.status.success() {
-        return Err(format!("the simulation fails without a mutant:\n{}", text(&healthy)).into());
-    }
-    println!("{:<47} {:<12} {:>5}  message", "mutant", "caught by", "seed");
-    let mut survivors = 0;
-    for mutant in &MUTANTS {
-        let original = copy.mutate(mutant)?;
-        let output = copy.simulate()?;
-        fs::write(copy.file(mutant), original)?;
-        match verdict(&output) {
-            Ok(Catch { by, seed, message }) => {
-                println!("{:<47} {by:<12} {seed:>5}  {message}", mutant.name);
-            }
-            Err(why) => {
-                survivors += 1;
-                println!("{:<47} NOT CAUGHT: {why}", mutant.name);
-            }
-        }
-    }
-    Ok(survivors)
-}
-
-/// A workspace of copies.
-struct Copy {
-    root: PathBuf,
-    target: PathBuf,
-}
-
-impl Copy {
-    fn make() -> Result<Self, Box<dyn Error>> {
-        let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize()?;
-        // The same target folder as the caller's, so that what comes from the registry is built once.
-        let executable = std::env::current_exe()?;
-        let target = executable
-            .ancestors()
-            .find(|folder| folder.join("CACHEDIR.TAG").exists())
-            .ok_or("the program does not run from a target folder of cargo")?
-            .to_path_buf();
-        let root = target.join("mutants");
-        fs::remove_dir_all(&root).or_else(|error| {
-            if error.kind() == std::io::ErrorKind::NotFound { Ok(()) } else { Err(error) }
-        })?;
-        for folder in FOLDERS {
-            copy_folder(&workspace.join(folder), &root.join(folder))?;
-            let Some(package) = folder.strip_suffix("/src") else { continue };
-            let manifest = fs::read_to_string(workspace.join(package).join("Cargo.toml"))?;
-            // Tests of the crates themselves are not run, and some need crates that are not copied.
-            let runtime = manifest.split("[dev-dependencies]").next().unwrap_or_default();
-            fs::write(root.join(package).join("Cargo.toml"), runtime)?;
-        }
-        // The program has a name of its own, so that it does not stand where the real one is looked for.
-        let programs = root.join("crates/roaming-testkit/src/bin");
-        fs::rename(programs.join("simulate.rs"), programs.join(format!("{PROGRAM}.rs")))?;
-        fs::remove_file(programs.join("mutants.rs"))?;
-        let manifest = fs::read_to_string(workspace.join("Cargo.toml"))?;
-        let manifest = replace_once(&manifest, ", \"xtask\"]", "]")?;
-        // Cargo tells the copies from the real crates in the shared target folder by their version.
-        let manifest = replace_once(&manifest, "\nversion = \"", "\nversion = \"0.0.0-mutant.")?;
-        fs::write(root.join("Cargo.toml"), manifest)?;
-        for name in ["Cargo.lock", "rust-toolchain.toml"] {
-            fs::copy(workspace.join(name), root.join(name))?;
-        }
-        Ok(Self { root, target })
-    }
-
-    fn file(&self, mutant: &Mutant) -> PathBuf {
-        self.root.join("crates").join(mutant.file)
-    }
-
-    /// Makes the replacement and returns the file as it was.
-    fn mutate(&self, mutant: &Mutant) -> Result<String, Box<dyn Error>> {
-        let original = fs::read_to_string(self.file(mutant))?;
-        let mutated = replace_once(&original, mutant.text, mutant.replacement)
-            .map_err(|error| format!("{} in {}: {error}", mutant.name, mutant.file))?;
-        fs::write(self.file(mutant), mutated)?;
-        Ok(original)
-    }
-
-    /// Builds the copy and runs the simulation on it.
-    fn simulate(&self) -> Result<Output, Box<dyn Error>> {
-        let cargo = |command: &str, arguments: &[&str]| {
-            Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-                .args([command, "--offline", "--quiet", "-p", "roaming-testkit", "--bin", PROGRAM])
-                .args(arguments)
-                .env("CARGO_TARGET_DIR", &self.target)
-                // The copies are built once for each mutant, and run for some seconds at most.
-                .env("CARGO_PROFILE_DEV_OPT_LEVEL", "0")
-                .env("CARGO_PROFILE_DEV_DEBUG", "none")
-                .current_dir(&self.root)
-                .output()
-        };
-        let build = cargo("build", &[])?;
-        if !build.status.success() {
-            return Err(format!("the copy does not compile:\n{}", text(&build)).into());
-        }
-        Ok(cargo("run", &["--", "0", SEEDS])?)
-    }
-}
-
-fn copy_folder(from: &Path, to: &Path) -> Result<(), Box<dyn Error>> {
-    fs::create_dir_all(to)?;
-    for entry in fs::read_dir(from)? {
-        let entry = entry?;
-        let target = to.join(entry.file_name());
-        if entry.file_type()?.is_dir() {
-            copy_folder(&entry.path(), &target)?;
-        } else {
-            fs::copy(entry.path(), target)?;
-        }
-    }
-    Ok(())
-}
-
-fn replace_once(text: &str, old: &str, new: &str) -> Result<String, Box<dyn Error>> {
-    match text.matches(old).count() {
-        1 => Ok(text.replacen(old, new, 1)),
-        count => Err(format!("`{old}` occurs {count} times, expected once").into()),
-    }
-}
-
-/// What caught a mutant.
-struct Catch {
-    by: String,
-    seed: String,
-    message: String,
-}
-
-fn verdict(output: &Output) -> Result<Catch, String> {
-    if output.status.success() {
-        return Err(format!("all {SEEDS} seeds pass"));
-    }
-    let text = text(output);
-    let seed = text
-        .lines()
-        .filter_map(|line| line.strip_prefix("seed "))
-        .filter_map(|rest| rest.split([' ', ':']).next())
-        .next_back()
-        .ok_or_else(|| format!("no seed in:\n{text}"))?;
-    let finding = text
-        .lines()
-        .find(|line| line.contains("INV-") || line.starts_with("seed "))
-        .unwrap_or_default();
-    let by = match finding.find("INV-") {
-        Some(at) => finding[at..].split(' ').next().unwrap_or_default(),
-        None if finding.contains("balance") => "balance",
-        None if finding.contains("dead letters") => "dead letters",
-        None if finding.contains("nothing more gets done") => "liveness",
-        None if finding.contains("the group was told") => "offsets",
-        None if finding.contains("a consumer ended") => "end",
-        None if finding.contains("panicked") => "panic",
-        None => "other",
-    };
-    let message = finding.split_once("at tick ").and_then(|(_, rest)| rest.split_once(": "));
-    // Of an invariant, its name; its statement and what breaks it are in the simulation's own output.
-    let message = message.map_or(finding, |(_, message)| message);
-    let message = message.split(" (").next().unwrap_or_default().to_owned();
-    Ok(Catch { by: by.to_owned(), seed: seed.to_owned(), message })
-}
-
-fn text(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
-}

@@ -1,14 +1,13 @@
-//! Owners of lanes, and what they have in flight.
+//! Owners of sample lanes, and what they have in flight: a model of producers.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use roaming_events::{EventId, LaneId, RunId, Sequence, SimTime};
 
-use super::World;
 use super::oracle::Origin;
 use super::report::Outcome;
-use crate::fault::Faults;
-use crate::scenario::{Scenario, Sender, Step};
+use super::{Producers, World};
+use crate::sample::{SampleScenario, SampleSender, Step};
 use crate::seed::Stream;
 
 /// The most records that a session has in flight to one partition.
@@ -17,26 +16,27 @@ const IN_FLIGHT_MAX: usize = 16;
 /// The most records that one record overtakes.
 const OVERTAKEN_MAX: usize = 6;
 
-type Progress<S> = <<S as Scenario>::Sender as Sender>::Progress;
-
 /// All sessions, and the progress that was recorded.
-pub(super) struct Producers<S: Scenario> {
-    sessions: Vec<Session<S>>,
+pub(super) struct Owners<'a> {
+    scenario: &'a SampleScenario,
+    sessions: Vec<Session>,
     /// The compacted topic `roaming.lanes`: the last record of each key.
-    progress: BTreeMap<(RunId, LaneId), Progress<S>>,
+    progress: BTreeMap<(RunId, LaneId), Sequence>,
     network: Stream,
+    /// Where paused runs stand.
+    paused: BTreeMap<RunId, SimTime>,
 }
 
 /// One client of one owner of some lanes.
-struct Session<S: Scenario> {
+struct Session {
     /// The partition of `roaming.lanes` whose lanes it sends.
     lanes_partition: u16,
     state: State,
-    senders: BTreeMap<(RunId, LaneId), Sending<S::Sender>>,
+    senders: BTreeMap<(RunId, LaneId), Sending>,
     /// What was handed over and has not arrived, by partition of `roaming.events`, in order.
     flights: BTreeMap<u16, VecDeque<Flight>>,
     /// Progress that was written and has not arrived, in order.
-    written: VecDeque<((RunId, LaneId), Progress<S>)>,
+    written: VecDeque<((RunId, LaneId), Sequence)>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -50,8 +50,8 @@ enum State {
 }
 
 /// One lane of a session.
-struct Sending<T> {
-    sender: T,
+struct Sending {
+    sender: SampleSender,
     /// The time up to which the sender has said everything.
     rested: Option<SimTime>,
 }
@@ -68,25 +68,36 @@ struct Flight {
     payload: Vec<u8>,
 }
 
-impl<S: Scenario> Producers<S> {
-    pub(super) fn new(world: &mut World<'_, S>, lanes_partitions: u16, network: Stream) -> Self {
-        let mut producers = Self { sessions: Vec::new(), progress: BTreeMap::new(), network };
+impl<'a> Owners<'a> {
+    pub(super) fn new(
+        world: &mut World<'_>,
+        scenario: &'a SampleScenario,
+        lanes_partitions: u16,
+        network: Stream,
+    ) -> Self {
+        let mut owners = Self {
+            scenario,
+            sessions: Vec::new(),
+            progress: BTreeMap::new(),
+            network,
+            paused: BTreeMap::new(),
+        };
         for lanes_partition in 0..lanes_partitions {
-            producers.own(world, lanes_partition);
+            owners.own(world, lanes_partition);
         }
-        producers
+        owners
     }
 
     /// Starts a session that owns the lanes of a partition, from their recorded progress.
-    fn own(&mut self, world: &mut World<'_, S>, lanes_partition: u16) {
+    fn own(&mut self, world: &mut World<'_>, lanes_partition: u16) {
         let partitions = world.options.lanes_partitions;
         let mut senders = BTreeMap::new();
         for view in world.scenario.runs() {
             for lane in LaneId::all(view.lanes) {
                 if lane.partition(partitions) == lanes_partition {
                     let key = (view.run, lane);
-                    let progress = self.progress.get(&key);
-                    let sender = world.scenario.sender(view.run, lane, progress);
+                    let progress = self.progress.get(&key).copied();
+                    let sender = self.scenario.sender(view.run, lane, progress);
                     senders.insert(key, Sending { sender, rested: None });
                 }
             }
@@ -100,71 +111,18 @@ impl<S: Scenario> Producers<S> {
         });
     }
 
-    /// Lets faults happen.
-    pub(super) fn fail(&mut self, world: &mut World<'_, S>) {
-        if world.fault.chance(world.faults.producer_crash) {
-            let index = self.pick_owner(world);
-            world.report.count("producer crash");
-            self.replace(world, index, State::Gone);
-        }
-        if world.fault.chance(world.faults.producer_rebalance) {
-            let index = self.pick_owner(world);
-            let ticks = world.fault.between(0, world.faults.zombie_ticks_max);
-            world.report.count("producer rebalance");
-            self.replace(world, index, State::Zombie(world.tick + ticks));
-        }
-    }
-
-    /// Ends every earlier owner. What it has in flight still arrives.
-    pub(super) fn heal(&mut self, world: &mut World<'_, S>) {
-        for session in &mut self.sessions {
-            if session.state != State::Owner {
-                session.end(world, &mut self.network);
-            }
-        }
-    }
-
-    /// Whether everything that may be sent has arrived and is recorded.
-    pub(super) fn are_idle(&self, world: &World<'_, S>) -> bool {
-        let is_idle = |session: &Session<S>| {
-            session.flights.is_empty()
-                && session.written.is_empty()
-                && session
-                    .senders
-                    .iter()
-                    .all(|((run, _), sending)| sending.rested == Some(world.until_of(*run)))
-        };
-        self.sessions.iter().all(is_idle)
-    }
-
-    pub(super) fn tick(&mut self, world: &mut World<'_, S>) -> Outcome {
-        for index in 0..self.sessions.len() {
-            if let State::Zombie(until) = self.sessions[index].state
-                && until <= world.tick
-            {
-                self.sessions[index].end(world, &mut self.network);
-            }
-            if self.sessions[index].state != State::Gone {
-                self.sessions[index].hand_over(world);
-            }
-            self.arrive(world, index)?;
-            self.record(world, index);
-        }
-        self.sessions.retain(|session| {
-            session.state != State::Gone
-                || !session.flights.is_empty()
-                || !session.written.is_empty()
-        });
-        Ok(())
+    /// Returns the time before which a run's events may be sent.
+    fn until_of(&self, world: &World<'_>, run: RunId) -> SimTime {
+        self.paused.get(&run).copied().unwrap_or(world.until)
     }
 
     /// Lets some of what is in flight arrive.
-    fn arrive(&mut self, world: &mut World<'_, S>, index: usize) -> Outcome {
+    fn arrive(&mut self, world: &mut World<'_>, index: usize) -> Outcome {
         let session = &mut self.sessions[index];
         let partitions: Vec<u16> = session.flights.keys().copied().collect();
         for partition in partitions {
             // What an ended session left on its way takes its time.
-            let is_slow = session.state == State::Gone && world.faults != Faults::default();
+            let is_slow = session.state == State::Gone && !world.is_healthy();
             if self.network.chance(if is_slow { 950 } else { 300 }) {
                 continue;
             }
@@ -191,7 +149,7 @@ impl<S: Scenario> Producers<S> {
     }
 
     /// Writes progress now and then, and lets it arrive.
-    fn record(&mut self, world: &mut World<'_, S>, index: usize) {
+    fn record(&mut self, world: &mut World<'_>, index: usize) {
         let session = &mut self.sessions[index];
         if session.state != State::Gone && world.schedule.chance(150) {
             let senders = session.senders.iter_mut();
@@ -206,7 +164,7 @@ impl<S: Scenario> Producers<S> {
         }
     }
 
-    fn pick_owner(&self, world: &mut World<'_, S>) -> usize {
+    fn pick_owner(&self, world: &mut World<'_>) -> usize {
         let owners: Vec<usize> = (0..self.sessions.len())
             .filter(|index| self.sessions[*index].state == State::Owner)
             .collect();
@@ -214,7 +172,7 @@ impl<S: Scenario> Producers<S> {
     }
 
     /// Lets another session own the lanes of the one at `index`.
-    fn replace(&mut self, world: &mut World<'_, S>, index: usize, state: State) {
+    fn replace(&mut self, world: &mut World<'_>, index: usize, state: State) {
         let session = &mut self.sessions[index];
         let lanes_partition = session.lanes_partition;
         world.trace.note(format!(
@@ -230,10 +188,82 @@ impl<S: Scenario> Producers<S> {
     }
 }
 
-impl<S: Scenario> Session<S> {
+impl Producers for Owners<'_> {
+    fn control(&mut self, world: &mut World<'_>, run: RunId, _: &mut Stream) {
+        if self.paused.remove(&run).is_some() {
+            world.report.count("run resumed");
+        } else {
+            self.paused.insert(run, world.until);
+            world.report.count("run paused");
+        }
+    }
+
+    fn fail(&mut self, world: &mut World<'_>) {
+        if world.fault.chance(world.faults.producer_crash) {
+            let index = self.pick_owner(world);
+            world.report.count("producer crash");
+            self.replace(world, index, State::Gone);
+        }
+        if world.fault.chance(world.faults.producer_rebalance) {
+            let index = self.pick_owner(world);
+            let ticks = world.fault.between(0, world.faults.zombie_ticks_max);
+            world.report.count("producer rebalance");
+            self.replace(world, index, State::Zombie(world.tick + ticks));
+        }
+    }
+
+    fn heal(&mut self, world: &mut World<'_>) {
+        self.paused.clear();
+        for session in &mut self.sessions {
+            if session.state != State::Owner {
+                session.end(world, &mut self.network);
+            }
+        }
+    }
+
+    fn are_idle(&self, world: &World<'_>) -> bool {
+        let is_idle = |session: &Session| {
+            session.flights.is_empty()
+                && session.written.is_empty()
+                && session
+                    .senders
+                    .iter()
+                    .all(|((run, _), sending)| sending.rested == Some(self.until_of(world, *run)))
+        };
+        self.sessions.iter().all(is_idle)
+    }
+
+    fn check_end(&self, _: &mut World<'_>) -> Outcome {
+        Ok(())
+    }
+
+    fn tick(&mut self, world: &mut World<'_>) -> Outcome {
+        for index in 0..self.sessions.len() {
+            if let State::Zombie(until) = self.sessions[index].state
+                && until <= world.tick
+            {
+                self.sessions[index].end(world, &mut self.network);
+            }
+            if self.sessions[index].state != State::Gone {
+                self.sessions[index].hand_over(world, &self.paused);
+            }
+            self.arrive(world, index)?;
+            self.record(world, index);
+        }
+        self.sessions.retain(|session| {
+            session.state != State::Gone
+                || !session.flights.is_empty()
+                || !session.written.is_empty()
+        });
+        Ok(())
+    }
+}
+
+impl Session {
     /// Hands over some records of each lane.
-    fn hand_over(&mut self, world: &mut World<'_, S>) {
+    fn hand_over(&mut self, world: &mut World<'_>, paused: &BTreeMap<RunId, SimTime>) {
         for (&(run, lane), Sending { sender, rested }) in &mut self.senders {
+            let until = paused.get(&run).copied().unwrap_or(world.until);
             let partition = world
                 .scenario
                 .runs()
@@ -246,14 +276,14 @@ impl<S: Scenario> Session<S> {
                     break;
                 }
                 let mut payload = Vec::new();
-                let (sequence, key, origin) = match sender.next(world.until_of(run), &mut payload) {
+                let (sequence, key, origin) = match sender.next(until, &mut payload) {
                     Step::Event(id) => {
                         (Some(id.sequence), id.text(), world.oracle.damage(id, &mut payload))
                     }
                     Step::End(id) => (Some(id.sequence), id.text(), Origin::Numbered(id)),
                     Step::Marker(marker) => (None, marker.key(), Origin::Marker),
                     Step::Wait | Step::Done => {
-                        *rested = Some(world.until_of(run));
+                        *rested = Some(until);
                         break;
                     }
                 };
@@ -266,9 +296,9 @@ impl<S: Scenario> Session<S> {
 
     /// Tells the sender of a lane that a record arrived. Returns whether all is well: the acknowledgement may
     /// be lost, or be out of order.
-    fn is_acknowledged<T>(
+    fn is_acknowledged(
         &mut self,
-        world: &mut World<'_, T>,
+        world: &mut World<'_>,
         lane: (RunId, LaneId),
         sequence: Sequence,
     ) -> bool {
@@ -286,9 +316,9 @@ impl<S: Scenario> Session<S> {
     }
 
     /// Takes what arrives next at a partition.
-    fn next_flight<T>(
+    fn next_flight(
         &mut self,
-        world: &mut World<'_, T>,
+        world: &mut World<'_>,
         partition: u16,
         network: &mut Stream,
     ) -> Option<Flight> {
@@ -308,7 +338,7 @@ impl<S: Scenario> Session<S> {
 
     /// Ends the session. Of what it has in flight to a partition, a first part still arrives; the rest is
     /// lost, so that no hole is left.
-    fn end<T>(&mut self, world: &mut World<'_, T>, network: &mut Stream) {
+    fn end(&mut self, world: &mut World<'_>, network: &mut Stream) {
         self.state = State::Gone;
         self.senders.clear();
         for flights in self.flights.values_mut() {
