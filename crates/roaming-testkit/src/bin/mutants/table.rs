@@ -251,7 +251,7 @@ pub(super) const MUTANTS: [Mutant; 53] = [
         name: "producer's progress ahead of acknowledgement",
         file: "roaming-producer/src/lane.rs",
         text: "            acknowledged: self.acknowledged,\n            emission_time",
-        replacement: "            acknowledged: self.engine.sequence(),\n            emission_time",
+        replacement: "            acknowledged: self.sequence(),\n            emission_time",
     },
     Mutant {
         name: "lane resumed one event too late",
@@ -263,7 +263,7 @@ pub(super) const MUTANTS: [Mutant; 53] = [
         name: "marker promises too much",
         file: "roaming-producer/src/lane.rs",
         text: "emission_time: self.quiet_until,",
-        replacement: "emission_time: self.end_time,",
+        replacement: "emission_time: self.end_time(),",
     },
     Mutant {
         name: "quiet lane says nothing",
@@ -340,7 +340,7 @@ pub(super) const MUTANTS: [Mutant; 53] = [
     Mutant {
         name: "partition owned again and again",
         file: "roaming-producer/src/assignment.rs",
-        text: "self.reading.remove(&partition)",
-        replacement: "self.reading.get(&partition).cloned()",
+        text: "self.reading.remove(&partition)?",
+        replacement: "std::mem::take(self.reading.get_mut(&partition)?)",
     },
 ];
