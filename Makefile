@@ -68,6 +68,7 @@ bench: ## Measure the engine, then both daemons on Kafka and PostgreSQL against 
 	@scripts/setup build test bench
 	cargo bench --locked --package roaming-sim
 	KAFKA_JVM="$(KAFKA_JVM)" cargo bench --locked --package roaming-testbed --bench platform
+	KAFKA_JVM="$(KAFKA_JVM)" cargo bench --locked --package roaming-testbed --bench handover
 
 clean: ## Remove everything that was built, the tools too
 	rm -rf target .tools

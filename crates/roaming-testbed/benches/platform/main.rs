@@ -3,11 +3,13 @@
 //! The producer is measured against a loop that sends the same records from memory, the consumer against a
 //! loop that only reads and against a Kafka Streams program of the same aggregation. The sides alternate,
 //! with the same settings on the same broker; a figure is the median of the rounds. Broker, database and
-//! clients share the machine. At last: how long after an event is sent it is counted, at a fixed rate.
+//! clients share the machine. At last: how long after an event is sent it is counted, at a fixed rate, and the
+//! whole path with several replicas of each daemon.
 
 mod bare;
 mod delay;
 mod process;
+mod replicas;
 mod streams;
 
 use std::fs;
@@ -82,7 +84,8 @@ fn compare() -> Result<()> {
         compare_producers(platform, &file, events)?;
         report_tool(platform, folder.path(), events)
     })?;
-    delay::report(postgres)
+    delay::report(postgres)?;
+    replicas::report(postgres)
 }
 
 fn compare_consumers(
