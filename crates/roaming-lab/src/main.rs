@@ -3,10 +3,13 @@
 use roaming_lab::cli::Cli;
 use roaming_service::config::{Program, read};
 use roaming_service::telemetry::Reader;
-use roaming_service::{Exit, telemetry};
+use roaming_service::{Exit, run, telemetry};
 
-#[tokio::main]
-async fn main() -> Exit {
+fn main() -> Exit {
+    run(program())
+}
+
+async fn program() -> Exit {
     let (cli, settings) = match read::<Cli>(Program::Lab, Cli::with_defaults(), &[]) {
         Ok(read) => read,
         Err(exit) => return exit,

@@ -56,6 +56,21 @@ pub(crate) fn tell(error: &(dyn Error + 'static)) {
     let _ = writeln!(io::stderr(), "error: {}", chain(error));
 }
 
+/// Runs a program to its end. Work that still goes on then on threads of its own, such as a comparison that
+/// nobody waits for any more, ends with the process and does not delay it.
+///
+/// # Panics
+/// Panics where the operating system gives it no thread.
+pub fn run(program: impl Future<Output = Exit>) -> Exit {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .expect("nothing is done without threads");
+    let exit = runtime.block_on(program);
+    runtime.shutdown_background();
+    exit
+}
+
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(exit.status())

@@ -19,5 +19,5 @@ pub mod shutdown;
 pub mod telemetry;
 pub mod topics;
 
-pub use exit::Exit;
+pub use exit::{Exit, run};
 pub use secret::Secret;

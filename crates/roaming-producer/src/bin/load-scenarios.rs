@@ -4,10 +4,13 @@ use clap::CommandFactory;
 use roaming_producer::cli::LoadCli;
 use roaming_service::config::{Program, read};
 use roaming_service::telemetry::Reader;
-use roaming_service::{Exit, telemetry};
+use roaming_service::{Exit, run, telemetry};
 
-#[tokio::main]
-async fn main() -> Exit {
+fn main() -> Exit {
+    run(program())
+}
+
+async fn program() -> Exit {
     let (cli, settings) = match read::<LoadCli>(Program::LoadScenarios, LoadCli::command(), &[]) {
         Ok(read) => read,
         Err(exit) => return exit,
