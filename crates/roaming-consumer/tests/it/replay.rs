@@ -60,7 +60,9 @@ async fn two_replays_and_the_consumer_before_them_leave_the_same_rows() {
     assert_eq!((whole.records, whole.records_wanted), (wanted, wanted));
     // The other in two parts, if it is stopped before its end.
     replayed(&log, &two, ReplayFrom::Beginning, CancellationToken::new()).await.unwrap();
-    let rest = replayed(&log, &two, ReplayFrom::Stored, CancellationToken::new()).await.unwrap();
+    let rest =
+        replay(config(&log), two.clone(), ReplayFrom::Stored, CancellationToken::new(), |_| {});
+    let rest = rest.await.unwrap();
     assert_eq!(rest.records, wanted);
 
     let (first, second) = (dump(&one).await, dump(&two).await);
