@@ -50,6 +50,10 @@ fn main() -> ExitCode {
     for (number, kind) in kinds.iter().enumerate() {
         println!("{number:>3}  {kind}");
     }
+    if let Some(unknown) = args.kinds.iter().flatten().find(|number| **number >= kinds.len()) {
+        eprintln!("error: no kind {unknown}; --kinds takes numbers of the list above");
+        return ExitCode::from(64);
+    }
     let chosen = args.kinds.map(|numbers| {
         Act::Faults(numbers.iter().filter_map(|number| kinds.get(*number).copied()).collect())
     });
