@@ -244,14 +244,19 @@ async fn at_rest(
 ) -> Result<SimTime, CommandError> {
     let begin = Instant::now();
     let (mut last, mut since) = (progress(settings, record).await?, Instant::now());
-    while since.elapsed() < REST && begin.elapsed() < REST_MAX {
+    loop {
         tokio::time::sleep(LOOK_INTERVAL).await;
+        // What a look shows is as old as its begin: it may take long itself.
+        let looked = Instant::now();
         let now = progress(settings, record).await?;
+        let is_still = now == last && looked.saturating_duration_since(since) > REST;
+        if is_still || begin.elapsed() > REST_MAX {
+            return Ok(now.reached);
+        }
         if now != last {
             (last, since) = (now, Instant::now());
         }
     }
-    Ok(last.reached)
 }
 
 async fn progress(

@@ -1,11 +1,14 @@
 //! The commands: what they say, and the status they end with.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Lines};
 use std::net::TcpListener;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, ChildStderr, Command, Output, Stdio};
+use std::time::Instant;
 
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use roaming_producer::commands::CommandError;
 use roaming_service::Exit;
+use roaming_service::kafka::REACH_TIMEOUT;
 use roaming_sim::control::RunState;
 
 use crate::broker::{TestBroker, small_profile};
@@ -82,25 +85,59 @@ fn a_taken_port_ends_with_64_and_names_the_setting() {
     check(&output, Exit::Usage, "ROAMING_PRODUCER_LISTEN");
 }
 
-#[test]
-fn a_second_signal_ends_a_daemon_that_still_waits_for_a_broker() {
-    const SIGTERM: i32 = 15;
-    // It takes connections and never answers.
-    let frozen = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = frozen.local_addr().expect("an address").to_string();
-    let mut daemon = Command::new(PRODUCER)
-        .args(["run", "--listen", "127.0.0.1:0", "--bootstrap-servers", &address])
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("a process");
-    let mut log = BufReader::new(daemon.stderr.take().expect("a pipe")).lines();
-    for said in ["serving /metrics", "stopping"] {
-        let line = log.by_ref().map(|line| line.expect("text")).find(|line| line.contains(said));
+/// A producer that was started with a broker, and its log.
+struct Process {
+    child: Child,
+    log: Lines<BufReader<ChildStderr>>,
+}
+
+impl Process {
+    fn start(servers: &str) -> Self {
+        let mut child = Command::new(PRODUCER)
+            .args(["run", "--listen", "127.0.0.1:0", "--bootstrap-servers", servers])
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("a process");
+        let log = BufReader::new(child.stderr.take().expect("a pipe")).lines();
+        Self { child, log }
+    }
+
+    /// Sends it SIGTERM once its log says this.
+    fn terminate_after(&mut self, said: &str) {
+        let line = self.log.by_ref().map(|line| line.expect("text")).find(|it| it.contains(said));
         assert!(line.is_some(), "it ended without `{said}` in its log");
-        let pid = daemon.id().to_string();
+        let pid = self.child.id().to_string();
         assert!(Command::new("kill").args(["-s", "TERM", &pid]).status().expect("kill").success());
     }
-    let status = daemon.wait().expect("an end");
+}
+
+#[test]
+fn a_signal_ends_a_daemon_that_still_waits_for_a_broker() {
+    // It takes connections and never answers.
+    let frozen = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let mut daemon = Process::start(&frozen.local_addr().expect("an address").to_string());
+    daemon.terminate_after("serving /metrics");
+    let signalled = Instant::now();
+    let status = daemon.child.wait().expect("an end");
+    assert_eq!(status.code(), Some(0), "{status}");
+    assert!(signalled.elapsed() < REACH_TIMEOUT, "it waited for an answer that nobody needs");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_signal_ends_a_daemon_whose_lanes_do_not_come_to_rest() {
+    const SIGTERM: i32 = 15;
+    let broker = TestBroker::start().await;
+    broker.load(&["--speed", "max"]).await.expect("loaded");
+    // What is sent stays on its way.
+    broker.answer(
+        RDKafkaApiKey::Produce,
+        RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION,
+        10_000,
+    );
+    let mut daemon = Process::start(broker.settings.bootstrap_servers.as_str());
+    daemon.terminate_after("partition of lanes owned");
+    daemon.terminate_after("lanes come to rest");
+    let status = daemon.child.wait().expect("an end");
     assert_eq!(status.code(), Some(128 + SIGTERM), "{status}");
 }
 
