@@ -8,6 +8,7 @@ use std::rc::Rc;
 use roaming_events::{EventId, LaneId, RunId, Sequence};
 use roaming_producer::client::{Delivery, Outgoing, Slot, Tag};
 use roaming_producer::progress::Progress;
+use roaming_producer::snapshot::PieceKey;
 use roaming_service::topics;
 
 /// The account of a process; clones share it.
@@ -30,13 +31,41 @@ struct Kept {
     slots: BTreeMap<Slot, (RunId, LaneId)>,
     /// What was heard of each lane.
     heard: BTreeMap<(RunId, LaneId), Heard>,
-    /// The progress that was sent and not heard of, by partition of `roaming.lanes`.
-    progress: BTreeMap<u16, VecDeque<Option<Progress>>>,
+    /// What was sent of lanes' progress and snapshots and not heard of, by partition of `roaming.lanes`.
+    progress: BTreeMap<u16, VecDeque<Told>>,
     /// Whether some lane was not at rest when the last client was opened.
     was_restless: bool,
     /// Why a client of it delivers nothing more, where the process was told.
     failure: Option<Failure>,
     broken: Option<String>,
+}
+
+/// What a record of `roaming.lanes` says.
+#[derive(Clone, Copy)]
+enum Told {
+    Progress(Progress),
+    Piece((RunId, LaneId)),
+    Nothing,
+}
+
+impl Told {
+    fn of(key: &[u8], value: Option<&[u8]>) -> Self {
+        let progress = value.and_then(|value| Progress::decode(key, value).ok());
+        let piece = || value.and_then(|_| PieceKey::read(key));
+        match progress {
+            Some(progress) => Self::Progress(progress),
+            None => piece().map_or(Self::Nothing, |piece| Self::Piece((piece.run, piece.lane))),
+        }
+    }
+
+    /// The lane that is not at rest while this is on its way.
+    fn lane(self) -> Option<(RunId, LaneId)> {
+        match self {
+            Self::Progress(progress) => Some((progress.run, progress.lane)),
+            Self::Piece(lane) => Some(lane),
+            Self::Nothing => None,
+        }
+    }
 }
 
 /// Why a client is lost.
@@ -64,7 +93,7 @@ struct Heard {
     /// The last event or end marker that was acknowledged.
     acknowledged: Option<Sequence>,
     recorded: Option<Progress>,
-    /// Records of the lane, and of its progress, that were not heard of.
+    /// Records of the lane, its progress and its snapshots that were not heard of.
     on_their_way: u64,
 }
 
@@ -147,11 +176,11 @@ impl Account {
             }
             (Tag::Marker, _) => {}
             (Tag::Progress(_) | Tag::Tombstone, value) => {
-                let progress = value.and_then(|value| Progress::decode(record.key, value).ok());
-                if let Some(progress) = progress {
-                    kept.heard.entry((progress.run, progress.lane)).or_default().on_their_way += 1;
+                let said = Told::of(record.key, value);
+                if let Some(lane) = said.lane() {
+                    kept.heard.entry(lane).or_default().on_their_way += 1;
                 }
-                kept.progress.entry(record.partition).or_default().push_back(progress);
+                kept.progress.entry(record.partition).or_default().push_back(said);
             }
         }
     }
@@ -177,12 +206,15 @@ impl Account {
                 }
             }
             Tag::Progress(_) | Tag::Tombstone => {
-                let progress = kept.progress.get_mut(&partition).and_then(VecDeque::pop_front);
-                if let Some(progress) = progress.flatten() {
-                    let lane = (progress.run, progress.lane);
+                let said = kept.progress.get_mut(&partition).and_then(VecDeque::pop_front);
+                if let Some(said) = said
+                    && let Some(lane) = said.lane()
+                {
                     let heard = kept.heard.entry(lane).or_default();
-                    heard.recorded = Some(progress);
                     heard.on_their_way = heard.on_their_way.saturating_sub(1);
+                    if let Told::Progress(progress) = said {
+                        heard.recorded = Some(progress);
+                    }
                 }
             }
             Tag::Marker => {}
