@@ -12,7 +12,9 @@ use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::Message;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::RDKafkaRespErr;
-use roaming_service::kafka::{CONSUMER_GROUP, KafkaSettings, log_library_error, log_library_line};
+use roaming_service::kafka::{
+    CONSUMER_GROUP, KafkaSettings, fatal_or, log_library_error, log_library_line,
+};
 use roaming_service::telemetry::chain;
 use roaming_service::topics;
 use tracing::{debug, error, warn};
@@ -142,7 +144,7 @@ impl Group for KafkaGroup {
                 key: message.key().unwrap_or_default(),
                 payload: message.payload().unwrap_or_default(),
             })),
-            Err(error) => take(Err(error.clone())),
+            Err(error) => take(Err(fatal_or(self.consumer.client(), error.clone()))),
         })
     }
 

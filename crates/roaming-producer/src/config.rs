@@ -44,7 +44,7 @@ impl Config {
             listen: settings.address(&PRODUCER_LISTEN),
             unread_bytes_max: settings.integer::<u64>(&UNREAD_MIB) << 20,
             grace: Duration::from_secs(settings.integer(&PRODUCER_GRACE_S)),
-            ..Self::new(KafkaSettings::of(settings))
+            ..Self::new(KafkaSettings::of_member(settings))
         }
     }
 

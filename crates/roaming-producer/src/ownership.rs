@@ -13,7 +13,7 @@ use rdkafka::message::Message;
 use rdkafka::topic_partition_list::TopicPartitionList;
 use roaming_service::health::Health;
 use roaming_service::kafka::{
-    ClientError, KafkaSettings, PRODUCER_GROUP, log_library_error, log_library_line,
+    ClientError, KafkaSettings, PRODUCER_GROUP, fatal_or, log_library_error, log_library_line,
 };
 use roaming_service::telemetry::chain;
 use roaming_service::topics;
@@ -41,7 +41,8 @@ const HEALTH_LANES: &str = "lanes";
 /// progress is recorded, before it returns.
 ///
 /// # Errors
-/// Fails where the client library refuses the settings. A broker that is away is waited for.
+/// Fails where the client library refuses the settings, and where another member has this one's name. A broker
+/// that is away is waited for.
 pub fn run(
     settings: &KafkaSettings,
     commands: mpsc::Sender<Command>,
@@ -83,7 +84,12 @@ pub fn run(
                 }
             }
             Some(Err(error)) => {
+                let error = fatal_or(consumer.client(), error);
+                let is_fatal = matches!(error, KafkaError::MessageConsumptionFatal(_));
                 let error = settings.explain("take part in the group roaming-producer", error);
+                if is_fatal {
+                    return Err(error);
+                }
                 if error.is_denial() {
                     member.hold(HEALTH_GROUP, &error);
                 }

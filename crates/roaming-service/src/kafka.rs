@@ -6,11 +6,12 @@ mod security;
 use std::borrow::Cow;
 use std::time::Duration;
 
+use rdkafka::client::{Client, ClientContext};
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use crate::config::Settings;
-use crate::config::table::BOOTSTRAP_SERVERS;
+use crate::config::table::{BOOTSTRAP_SERVERS, KAFKA_INSTANCE};
 
 pub use context::{LogContext, log_library_error, log_library_line};
 pub use security::{Identity, Scram, ScramMechanism, Security, Tls};
@@ -43,6 +44,9 @@ pub struct KafkaSettings {
     pub broker: Broker,
     /// What protects the connections.
     pub security: Security,
+    /// The name that a member of a group keeps when it is started again; `None` for one that the group takes for
+    /// another then.
+    pub instance: Option<String>,
 }
 
 impl KafkaSettings {
@@ -52,10 +56,16 @@ impl KafkaSettings {
         Self { security: Security::of(settings), ..Self::new(servers, Broker::Kafka) }
     }
 
+    /// Makes the same for a daemon, which is a member of a group.
+    pub fn of_member(settings: &Settings) -> Self {
+        let instance = settings.find(&KAFKA_INSTANCE).map(|(instance, _)| instance.to_owned());
+        Self { instance, ..Self::of(settings) }
+    }
+
     /// Makes the settings for a broker that is reached without protection.
     pub fn new(bootstrap_servers: impl Into<String>, broker: Broker) -> Self {
         let bootstrap_servers = bootstrap_servers.into();
-        Self { bootstrap_servers, broker, security: Security::default() }
+        Self { bootstrap_servers, broker, security: Security::default(), instance: None }
     }
 
     /// Returns the settings of a client that sends: it leaves no holes, and drops nothing.
@@ -104,6 +114,9 @@ impl KafkaSettings {
             .set("queued.max.messages.kbytes", "16384")
             // There it looks again soon: the default of a second leaves a fast reader without work.
             .set("fetch.queue.backoff.ms", "10");
+        if let Some(instance) = &self.instance {
+            config.set("group.instance.id", instance);
+        }
         self.fetching(&mut config);
         config
     }
@@ -186,9 +199,18 @@ impl KafkaSettings {
                 | Code::ClusterAuthorizationFailed
                 | Code::SaslAuthenticationFailed,
             ) => ClientError::Denied { operation, source },
+            Some(Code::FencedInstanceId) => ClientError::Replaced {
+                instance: self.instance.clone().unwrap_or_default(),
+                source,
+            },
             _ => ClientError::Operation { operation, source },
         }
     }
+}
+
+/// Returns what a client says, or why it is lost for good where it is: the library keeps the reason apart.
+pub fn fatal_or<C: ClientContext>(client: &Client<C>, error: KafkaError) -> KafkaError {
+    client.fatal_error().map_or(error, |(code, _)| KafkaError::MessageConsumptionFatal(code))
 }
 
 /// Why a Kafka client could not do what it was asked to.
@@ -234,6 +256,16 @@ pub enum ClientError {
         bootstrap_servers: String,
         /// Why, in the client library's words.
         reason: String,
+    },
+    /// Another member of the group has the name of this one.
+    #[error(
+        "another member of the group has the name `{instance}`; start this one again, and where that repeats itself give each replica a name of its own (kafka.instance, --kafka-instance, ROAMING_KAFKA_INSTANCE)"
+    )]
+    Replaced {
+        /// The name.
+        instance: String,
+        /// What the client saw.
+        source: KafkaError,
     },
     /// A topic is missing.
     #[error("topic {topic} does not exist; create it with `roaming-producer topics create`")]

@@ -42,6 +42,7 @@ const EVERYONE: &[Program] =
     &[Program::Producer, Program::LoadScenarios, Program::Consumer, Program::Jobs, Program::Lab];
 const JOBS: &[Program] = &[Program::Jobs];
 const CLIENTS: &[Program] = &[Program::Producer, Program::LoadScenarios, Program::Consumer];
+const MEMBERS: &[Program] = &[Program::Producer, Program::Consumer];
 const LOADERS: &[Program] = &[Program::Producer, Program::LoadScenarios, Program::Lab];
 
 const TEXT: Kind = Kind::Text { check: |text| !text.trim().is_empty(), allowed: "any text" };
@@ -166,6 +167,21 @@ settings! {
         moves: "goes with the user",
         programs: CLIENTS,
     }
+    /// Name of this replica in its consumer group, the same when it is started again and no other's (`group.instance.id`)
+    KAFKA_INSTANCE {
+        key: "kafka.instance",
+        env: "ROAMING_KAFKA_INSTANCE",
+        flag: "kafka-instance",
+        kind: Kind::Text {
+            check: |text| {
+                let is_legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+                (1..=249).contains(&text.len()) && text.chars().all(is_legal)
+            },
+            allowed: "up to 249 letters, digits and `.`, `_`, `-`, such as consumer-1",
+        },
+        moves: "a replica that was killed and is started again at once goes on in some seconds; one that is stopped is missed only after 10 s",
+        programs: MEMBERS,
+    }
     /// A profile's file, which is loaded where no profile is named, or a folder with profiles of your own, `NAME.yaml` each, which come before those of the same name
     SCENARIO_PATH {
         key: "scenarios.path",
@@ -230,7 +246,7 @@ settings! {
         moves: "how fine the aggregates are, and how many rows the store holds",
         programs: &[Program::Consumer],
     }
-    /// Milliseconds between two checkpoints of a partition
+    /// Milliseconds between two checkpoints of a partition; five times as long while the consumer is behind
     FLUSH_INTERVAL_MS {
         key: "consumer.flush_interval_ms",
         env: "ROAMING_FLUSH_INTERVAL_MS",

@@ -16,8 +16,10 @@ const DISK_MIB: u32 = 384;
 pub enum Kind {
     /// `kill -9` of a consumer, which stays away until the other one counts for it.
     ConsumerKilled,
-    /// `kill -9` of a consumer, which is started again at once.
+    /// `kill -9` of a consumer without a name, which is started again at once: the group waits for the dead one.
     ConsumerRestarted,
+    /// The same of a consumer with a name, by which the group knows it again.
+    NamedConsumerRestarted,
     /// `kill -9` of a producer, which stays away until the other one sends for it.
     ProducerKilled,
     /// `kill -9` of a producer, which is started again at once.
@@ -110,9 +112,10 @@ impl Form {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::ConsumerKilled,
         Self::ConsumerRestarted,
+        Self::NamedConsumerRestarted,
         Self::ProducerKilled,
         Self::ProducerRestarted,
         Self::ConsumerFrozen,
@@ -140,6 +143,7 @@ impl Kind {
         match self {
             Self::ConsumerKilled
             | Self::ConsumerRestarted
+            | Self::NamedConsumerRestarted
             | Self::ProducerKilled
             | Self::ProducerRestarted
             | Self::ConsumerFrozen
@@ -154,8 +158,10 @@ impl Kind {
     /// Returns how long recovery may take, where a goal is set.
     pub const fn goal(self) -> Option<Duration> {
         match self {
-            Self::ConsumerKilled => Some(Duration::from_secs(SESSION_TIMEOUT.as_secs() + 3)),
-            Self::ConsumerRestarted => Some(Duration::from_secs(5)),
+            Self::ConsumerKilled | Self::ConsumerRestarted => {
+                Some(Duration::from_secs(SESSION_TIMEOUT.as_secs() + 3))
+            }
+            Self::NamedConsumerRestarted => Some(Duration::from_secs(5)),
             Self::BrokerRestarted | Self::BrokerKilled => Some(Duration::from_secs(10)),
             _ => None,
         }
@@ -181,6 +187,7 @@ impl fmt::Display for Kind {
         f.pad(match self {
             Self::ConsumerKilled => "consumer killed",
             Self::ConsumerRestarted => "consumer killed and started",
+            Self::NamedConsumerRestarted => "named one killed, started",
             Self::ProducerKilled => "producer killed",
             Self::ProducerRestarted => "producer killed and started",
             Self::ConsumerFrozen => "consumer frozen",

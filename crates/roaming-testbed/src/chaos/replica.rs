@@ -42,10 +42,11 @@ pub(super) struct Replica<'a> {
     pub(super) daemon: Daemon,
     pub(super) network: Network<'a>,
     pub(super) clock: Clock,
+    is_named: bool,
 }
 
 impl<'a> Replica<'a> {
-    /// Starts it, so that it reaches the brokers by one of Kafka's ways.
+    /// Starts it, the first of a role as a member with a name, so that it reaches the brokers by one of Kafka's ways.
     pub(super) fn start(
         platform: &'a Platform,
         postgres: &Postgres,
@@ -62,21 +63,29 @@ impl<'a> Replica<'a> {
         network.give_store(postgres, &platform.dsn);
         let clock =
             Clock::create(clock_library, platform.kafka.folder().join(format!("{name}.clock")))?;
-        let daemon = launch(platform, role, &name, &network, &clock)?;
-        Ok(Self { role, name, daemon, network, clock })
+        let is_named = number == 1;
+        let daemon = launch(platform, role, (&name, is_named), &network, &clock)?;
+        Ok(Self { role, name, daemon, network, clock, is_named })
     }
 
     /// Starts it again after its death.
     pub(super) fn start_again(&mut self, platform: &Platform) -> Result<()> {
-        self.daemon = launch(platform, self.role, &self.name, &self.network, &self.clock)?;
+        let name = (self.name.as_str(), self.is_named);
+        self.daemon = launch(platform, self.role, name, &self.network, &self.clock)?;
         Ok(())
+    }
+
+    /// Whether it ended because its client took itself, silent for longer than the session time-out and back,
+    /// for two: what is known to happen to members with a name.
+    pub(super) fn was_replaced(&self) -> Result<bool> {
+        Ok(self.is_named && self.daemon.lines_with("another member of the group has the name")? > 0)
     }
 }
 
 fn launch(
     platform: &Platform,
     role: Role,
-    name: &str,
+    (name, is_named): (&str, bool),
     network: &Network<'_>,
     clock: &Clock,
 ) -> Result<Daemon> {
@@ -85,6 +94,9 @@ fn launch(
         .args(["run", "--listen", "127.0.0.1:0"])
         .env("BOOTSTRAP_SERVERS", network.bootstrap_servers())
         .env("POSTGRES_DSN", &network.dsn);
+    if is_named {
+        command.env("ROAMING_KAFKA_INSTANCE", name);
+    }
     clock.give(&mut command);
     platform.daemon(name, &command)
 }

@@ -32,7 +32,7 @@ pub(super) struct Stage<'a> {
     platform: &'a Platform,
     postgres: &'a Postgres,
     form: Form,
-    /// Two producers, then two consumers.
+    /// Two producers, then two consumers; the first of each has a name.
     replicas: Vec<Replica<'a>>,
 }
 
@@ -137,14 +137,16 @@ impl<'a> Stage<'a> {
         let jump_ms = between(JUMP_MS).cast_signed();
         let is_back = random.chance(500) || kind == Kind::ProducerClock;
         let any = random.index(2);
+        let (named, nameless) = (2, 3);
         let replica = match kind {
             Kind::ProducerKilled
             | Kind::ProducerRestarted
             | Kind::ProducerFrozen
             | Kind::ProducerCut
             | Kind::ProducerClock => any,
+            Kind::NamedConsumerRestarted => named,
+            Kind::ConsumerRestarted => nameless,
             Kind::ConsumerKilled
-            | Kind::ConsumerRestarted
             | Kind::ConsumerFrozen
             | Kind::ConsumerCut
             | Kind::ConsumerClock => 2 + any,
@@ -167,7 +169,7 @@ impl<'a> Stage<'a> {
         let node = platform.kafka.node(fault.node);
         match fault.kind {
             Kind::ConsumerKilled | Kind::ProducerKilled => replica.daemon.kill()?,
-            Kind::ConsumerRestarted | Kind::ProducerRestarted => {
+            Kind::ConsumerRestarted | Kind::NamedConsumerRestarted | Kind::ProducerRestarted => {
                 replica.daemon.kill()?;
                 replica.start_again(platform)?;
             }
@@ -214,7 +216,10 @@ impl<'a> Stage<'a> {
             Kind::DiskFull => postgres.free_disk()?,
             Kind::ProducerClock => replicas[fault.replica].clock.set_ms(0)?,
             // The consumer's clock stays as it is, until it jumps again.
-            Kind::ConsumerRestarted | Kind::ProducerRestarted | Kind::ConsumerClock => {}
+            Kind::ConsumerRestarted
+            | Kind::NamedConsumerRestarted
+            | Kind::ProducerRestarted
+            | Kind::ConsumerClock => {}
             Kind::ConsumerCut
             | Kind::ProducerCut
             | Kind::NetworkHeld
@@ -229,8 +234,11 @@ impl<'a> Stage<'a> {
     /// Waits until everything is as it was before: each replica with a share, each broker in sync.
     pub(super) fn settle(&mut self) -> Result<()> {
         for replica in &mut self.replicas {
-            let ended = replica.daemon.has_ended()?;
-            ensure!(ended.is_none(), "{} ended by itself: {ended:?}", replica.name);
+            let Some(status) = replica.daemon.has_ended()? else { continue };
+            let name = &replica.name;
+            ensure!(replica.was_replaced()?, "{name} ended by itself: {status}");
+            // As whatever starts daemons would.
+            replica.start_again(self.platform)?;
         }
         for role in [Role::Producer, Role::Consumer] {
             // Not by the times in their logs, as elsewhere: their clocks jump.

@@ -7,6 +7,7 @@ mod control;
 mod deaths;
 mod elastic;
 mod manifests;
+mod names;
 mod observability;
 mod outages;
 mod scripts;
