@@ -17,6 +17,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use roaming_events::{EventId, LaneId, SimDuration};
 use roaming_service::kafka::{Broker, KafkaSettings};
 use roaming_sim::{Profile, STREAM_VERSION, Simulation, Specification};
+use roaming_testbed::profile::demo_with;
 use roaming_testbed::services::{KafkaOptions, Postgres};
 use roaming_testbed::wait::wait_until;
 use roaming_testbed::{Daemon, Platform, ownership};
@@ -48,17 +49,9 @@ fn main() -> Result<()> {
 
 fn measure(platform: &Platform) -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let file = folder.path().join("billion.yaml");
-    let demo = include_str!("../../../profiles/demo.yaml");
-    let lines = demo.lines().map(|line| match line.split_once(':') {
-        Some(("subscribers", _)) => format!("subscribers: {SUBSCRIBERS}"),
-        Some(("duration_h", _)) => format!("duration_h: {HOURS}"),
-        _ => line.to_owned(),
-    });
-    let profile = lines.collect::<Vec<_>>().join("\n");
-    fs::write(&file, &profile)?;
-    let events = set_forward(platform, Profile::parse("billion", &profile)?)?;
-    let file = file.to_string_lossy();
+    let values = [("subscribers", SUBSCRIBERS), ("duration_h", HOURS)];
+    let file = demo_with(&values, folder.path(), "billion")?;
+    let events = set_forward(platform, Profile::parse("billion", &fs::read_to_string(&file)?)?)?;
     let run = ["--profile", &file, "--name", NAME];
     platform.producer_command(&[&["scenarios", "load", "--speed", PACE], &run[..]].concat())?;
     // From where the lanes are.

@@ -18,7 +18,6 @@ mod clock;
 mod kind;
 mod loaded;
 mod loss;
-mod profile;
 mod recovery;
 mod replica;
 mod round;

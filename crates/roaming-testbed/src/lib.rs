@@ -15,6 +15,7 @@ pub mod daemon;
 pub mod observed;
 pub mod ownership;
 pub mod platform;
+pub mod profile;
 pub mod retention;
 pub mod services;
 pub mod store;

@@ -3,11 +3,12 @@
 //! The producer is measured against a loop that sends the same records from memory, the consumer against a
 //! loop that only reads and against a Kafka Streams program of the same aggregation. The sides alternate,
 //! with the same settings on the same broker; a figure is the median of the rounds. Broker, database and
-//! clients share the machine. At last: how long after an event is sent it is counted, at a fixed rate, and the
-//! whole path with several replicas of each daemon.
+//! clients share the machine. At last: how long after an event is sent it is counted, at a fixed rate, the
+//! whole path with several replicas of each daemon, and a run of a hundred million events.
 
 mod bare;
 mod delay;
+mod long_run;
 mod process;
 mod replicas;
 mod streams;
@@ -85,7 +86,8 @@ fn compare() -> Result<()> {
         report_tool(platform, folder.path(), events)
     })?;
     delay::report(postgres)?;
-    replicas::report(postgres)
+    replicas::report(postgres)?;
+    long_run::report(postgres)
 }
 
 fn compare_consumers(

@@ -62,11 +62,23 @@ impl Cpu {
 /// # Errors
 /// Fails where there is no such process.
 pub(crate) fn peak_memory_kib(process: u32) -> Result<u64> {
+    memory(process, "VmHWM:")
+}
+
+/// Returns how much memory of a process is resident now, in KiB.
+///
+/// # Errors
+/// Fails where there is no such process.
+pub(crate) fn memory_kib(process: u32) -> Result<u64> {
+    memory(process, "VmRSS:")
+}
+
+fn memory(process: u32, which: &str) -> Result<u64> {
     let status = fs::read_to_string(format!("/proc/{process}/status"))
         .with_context(|| format!("no process {process}"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let line = status.lines().find_map(|line| line.strip_prefix(which));
     let value = line.and_then(|line| line.trim().strip_suffix(" kB"));
-    value.context("its status has no VmHWM")?.parse().context("VmHWM is no number")
+    value.with_context(|| format!("no {which}"))?.parse().with_context(|| format!("{which} what?"))
 }
 
 /// Returns the name and the time of a folder's `stat`.

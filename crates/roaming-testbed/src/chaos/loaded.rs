@@ -6,10 +6,10 @@ use anyhow::{Context, Result};
 use roaming_testkit::Seed;
 
 use super::kind::Form;
-use super::profile;
 use super::recovery::counted_anew;
 use super::stage::{RECOVERY_LIMIT, Stage};
 use crate::Platform;
+use crate::profile::demo_with;
 use crate::services::{KafkaOptions, Postgres};
 use crate::trial::events_of;
 
@@ -44,7 +44,8 @@ pub(super) fn on_services<T>(
     let kafka =
         KafkaOptions { nodes: form.brokers(), ways: Stage::WAYS, ..KafkaOptions::default() };
     Platform::with(&postgres, &kafka, |platform| {
-        let profile = profile::demo_with(SUBSCRIBERS, platform.kafka.folder())?;
+        let values = [("subscribers", SUBSCRIBERS)];
+        let profile = demo_with(&values, platform.kafka.folder(), "small")?;
         let mut stage = Stage::start(platform, &postgres, form)?;
         let mut loaded = Loaded {
             platform,
