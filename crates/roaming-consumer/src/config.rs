@@ -20,7 +20,7 @@ pub struct Config {
     pub owner: String,
     /// Length of an aggregate window, simulated; fixed for the life of a store.
     pub window: SimDuration,
-    /// Time between two checkpoints of a partition; five times that while the replica is behind. Shorter: less is read again after a crash, and the
+    /// Time between two checkpoints of a partition. Shorter: less is read again after a crash, and the
     /// producer's flow control sees progress sooner. Longer: fewer and larger transactions.
     pub flush_interval: Duration,
     /// The most events of a partition that are counted but not yet stored. At it the partition pauses

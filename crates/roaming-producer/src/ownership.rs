@@ -30,6 +30,8 @@ const POLL_INTERVAL: Duration = Duration::from_millis(100);
 pub const REVOKE_TIMEOUT: Duration = DRAIN_TIMEOUT.saturating_mul(2);
 /// How long after a refusal to read `roaming.lanes` it is asked for again.
 const ASK_AGAIN_INTERVAL: Duration = Duration::from_secs(2);
+/// What fails where the group is out of reach.
+const TAKE_PART: &str = "take part in the group roaming-producer";
 /// The part that holds readiness until the group has assigned partitions, or none.
 const HEALTH_GROUP: &str = "group";
 /// The part that holds readiness while `roaming.lanes` may not be read.
@@ -77,23 +79,23 @@ pub fn run(
                 member.may_read(&mut refused);
             }
             // It tries again by itself; what it may not do is for a person to mend.
-            Some(Err(error)) if is_about_the_topic(&error) => {
-                let error = settings.explain("read roaming.lanes", error);
-                if refused.replace(Instant::now()).is_none() {
-                    member.hold(HEALTH_LANES, &error);
+            Some(Err(error)) => match fatal_or(consumer.client(), error) {
+                error @ KafkaError::MessageConsumptionFatal(_) => {
+                    return Err(settings.explain(TAKE_PART, error));
                 }
-            }
-            Some(Err(error)) => {
-                let error = fatal_or(consumer.client(), error);
-                let is_fatal = matches!(error, KafkaError::MessageConsumptionFatal(_));
-                let error = settings.explain("take part in the group roaming-producer", error);
-                if is_fatal {
-                    return Err(error);
+                error if is_about_the_topic(&error) => {
+                    let error = settings.explain("read roaming.lanes", error);
+                    if refused.replace(Instant::now()).is_none() {
+                        member.hold(HEALTH_LANES, &error);
+                    }
                 }
-                if error.is_denial() {
-                    member.hold(HEALTH_GROUP, &error);
+                error => {
+                    let error = settings.explain(TAKE_PART, error);
+                    if error.is_denial() {
+                        member.hold(HEALTH_GROUP, &error);
+                    }
                 }
-            }
+            },
             None => {}
         }
         if refused.is_some_and(|at| at.elapsed() > ASK_AGAIN_INTERVAL) {

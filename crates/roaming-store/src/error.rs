@@ -125,7 +125,7 @@ pub enum StoreError {
     /// The database takes no writes (25006): a standby, or `default_transaction_read_only`. Waited for:
     /// after a failover the next connection may find the primary.
     #[error(
-        "PostgreSQL takes no writes; point --postgres-dsn at the primary, or set default_transaction_read_only of database and role to off, the consumer then goes on by itself and has lost nothing"
+        "PostgreSQL takes no writes; point --postgres-dsn at the primary and at the role that may write (scripts/postgres-roles: roaming, not roaming_reader), or set default_transaction_read_only of the database to off, the consumer then goes on by itself and has lost nothing"
     )]
     WritesRefused {
         /// What the database says.

@@ -23,7 +23,7 @@ const UNNUMBERED: u64 = 0xffff_ffff_ffff;
 pub struct TopicEvents {
     folder: PathBuf,
     lanes: BTreeMap<u16, Lane>,
-    /// Records that repeat one that was there before, octet for octet.
+    /// Records that repeat one that was there before: events octet for octet, and further end markers.
     pub duplicates: u64,
 }
 

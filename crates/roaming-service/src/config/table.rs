@@ -175,11 +175,12 @@ settings! {
         kind: Kind::Text {
             check: |text| {
                 let is_legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-                (1..=249).contains(&text.len()) && text.chars().all(is_legal)
+                let is_name = (1..=249).contains(&text.len()) && text.chars().all(is_legal);
+                is_name && text.chars().any(|c| c != '.')
             },
             allowed: "up to 249 letters, digits and `.`, `_`, `-`, such as consumer-1",
         },
-        moves: "a replica that was killed and is started again at once goes on in some seconds; one that is stopped is missed only after 10 s",
+        moves: "a replica that was killed and is started again at once goes on in some seconds; one that is stopped is missed only after 10 s, and one that was silent for longer, or shares its name, ends with status 1 and is to be started again",
         programs: MEMBERS,
     }
     /// A profile's file, which is loaded where no profile is named, or a folder with profiles of your own, `NAME.yaml` each, which come before those of the same name
@@ -246,7 +247,7 @@ settings! {
         moves: "how fine the aggregates are, and how many rows the store holds",
         programs: &[Program::Consumer],
     }
-    /// Milliseconds between two checkpoints of a partition; five times as long while the consumer is behind
+    /// Milliseconds between two checkpoints of a partition
     FLUSH_INTERVAL_MS {
         key: "consumer.flush_interval_ms",
         env: "ROAMING_FLUSH_INTERVAL_MS",

@@ -1,4 +1,4 @@
-//! A run of a hundred million events: what the daemons keep in memory must not grow with it, and it must balance.
+//! A run of a hundred million events: what the daemons keep in memory on the way, and whether it balances.
 
 use std::time::{Duration, Instant};
 

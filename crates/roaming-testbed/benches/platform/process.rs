@@ -78,7 +78,8 @@ fn memory(process: u32, which: &str) -> Result<u64> {
         .with_context(|| format!("no process {process}"))?;
     let line = status.lines().find_map(|line| line.strip_prefix(which));
     let value = line.and_then(|line| line.trim().strip_suffix(" kB"));
-    value.with_context(|| format!("no {which}"))?.parse().with_context(|| format!("{which} what?"))
+    let value = value.with_context(|| format!("the status of process {process} has no {which}"))?;
+    value.parse().with_context(|| format!("{which} {value} is no number"))
 }
 
 /// Returns the name and the time of a folder's `stat`.

@@ -12,7 +12,7 @@ use roaming_testbed::trial::{self, Trial};
 #[derive(Debug, Parser)]
 struct Args {
     /// How many runs
-    #[arg(long, default_value_t = 20)]
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..))]
     runs: u64,
     /// Seed of the first; each further one has the next
     #[arg(long, default_value_t = 1)]

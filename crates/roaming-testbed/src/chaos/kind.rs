@@ -18,8 +18,6 @@ pub enum Kind {
     ConsumerKilled,
     /// `kill -9` of a consumer without a name, which is started again at once: the group waits for the dead one.
     ConsumerRestarted,
-    /// The same of a consumer with a name, by which the group knows it again.
-    NamedConsumerRestarted,
     /// `kill -9` of a producer, which stays away until the other one sends for it.
     ProducerKilled,
     /// `kill -9` of a producer, which is started again at once.
@@ -61,6 +59,10 @@ pub enum Kind {
     StoreRestarted,
     /// PostgreSQL's disk is full for a while.
     DiskFull,
+    /// `kill -9` of a consumer with a name, by which the group knows it again, and which is started at once.
+    NamedConsumerRestarted,
+    /// PostgreSQL is stopped for a minute.
+    StoreAway,
 }
 
 /// From when on recovery is measured.
@@ -112,10 +114,9 @@ impl Form {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::ConsumerKilled,
         Self::ConsumerRestarted,
-        Self::NamedConsumerRestarted,
         Self::ProducerKilled,
         Self::ProducerRestarted,
         Self::ConsumerFrozen,
@@ -136,6 +137,8 @@ impl Kind {
         Self::ReplicaLate,
         Self::StoreRestarted,
         Self::DiskFull,
+        Self::NamedConsumerRestarted,
+        Self::StoreAway,
     ];
 
     /// Returns from when on its recovery is measured.
@@ -173,6 +176,7 @@ impl Kind {
             Self::ConsumerCut | Self::ProducerCut | Self::NetworkHeld => (1000, 14_000),
             Self::BrokerCut => (500, 12_000),
             Self::StoreRestarted => (500, 20_000),
+            Self::StoreAway => (60_000, 60_000),
             // A broker that is silent for nine seconds loses its place in the cluster. Where it is the only one,
             // its next answer names no broker, and clients of librdkafka 2.12 may then forget all of
             // them for good: <https://github.com/confluentinc/librdkafka/issues/5301>.
@@ -208,6 +212,7 @@ impl fmt::Display for Kind {
             Self::ReplicaLate => "replica out of sync",
             Self::StoreRestarted => "PostgreSQL restarted",
             Self::DiskFull => "PostgreSQL's disk full",
+            Self::StoreAway => "PostgreSQL away for 60 s",
         })
     }
 }

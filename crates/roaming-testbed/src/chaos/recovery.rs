@@ -17,7 +17,7 @@ use crate::{Platform, store};
 ///
 /// # Errors
 /// Fails where it does not within `limit`, and says where the partitions stand.
-pub(super) fn counted_anew(
+pub fn counted_anew(
     platform: &Platform,
     start: Instant,
     limit: Duration,

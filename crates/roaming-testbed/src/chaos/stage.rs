@@ -107,7 +107,8 @@ impl<'a> Stage<'a> {
     /// Lets a fault happen and pass, and returns how long recovery took.
     ///
     /// # Errors
-    /// Fails where there is no recovery within [`RECOVERY_LIMIT`], or a daemon ends by itself.
+    /// Fails where there is no recovery within [`RECOVERY_LIMIT`], or a daemon ends by itself, other than by being
+    /// [replaced](Replica::was_replaced).
     pub(super) fn suffer(&mut self, kind: Kind, random: &mut Stream) -> Result<Duration> {
         let fault = self.draw(kind, random)?;
         let started = Instant::now();
@@ -196,7 +197,7 @@ impl<'a> Stage<'a> {
                 node.freeze();
                 self.wait_for_in_sync("a replica out of sync", |in_sync| in_sync < 3)?;
             }
-            Kind::StoreRestarted => postgres.stop(),
+            Kind::StoreRestarted | Kind::StoreAway => postgres.stop(),
             Kind::DiskFull => postgres.fill_disk()?,
         }
         Ok(())
@@ -212,7 +213,7 @@ impl<'a> Stage<'a> {
             Kind::ConsumerFrozen | Kind::ProducerFrozen => replicas[fault.replica].daemon.thaw()?,
             Kind::BrokerFrozen | Kind::ReplicaLate => node.thaw(),
             Kind::BrokerRestarted | Kind::BrokerKilled | Kind::LeaderLost => node.start(),
-            Kind::StoreRestarted => postgres.start_again(),
+            Kind::StoreRestarted | Kind::StoreAway => postgres.start_again(),
             Kind::DiskFull => postgres.free_disk()?,
             Kind::ProducerClock => replicas[fault.replica].clock.set_ms(0)?,
             // The consumer's clock stays as it is, until it jumps again.
@@ -236,8 +237,9 @@ impl<'a> Stage<'a> {
         for replica in &mut self.replicas {
             let Some(status) = replica.daemon.has_ended()? else { continue };
             let name = &replica.name;
-            ensure!(replica.was_replaced()?, "{name} ended by itself: {status}");
-            // As whatever starts daemons would.
+            let is_known = status.code() == Some(1) && replica.was_replaced()?;
+            ensure!(is_known, "{name} ended by itself: {status}");
+            println!("{name} was taken for two and ended; it is started again");
             replica.start_again(self.platform)?;
         }
         for role in [Role::Producer, Role::Consumer] {

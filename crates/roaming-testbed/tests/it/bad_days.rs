@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use roaming_testbed::services::{KafkaOptions, Postgres};
 use roaming_testbed::trial::finished;
 use roaming_testbed::wait::wait_until;
@@ -131,6 +131,37 @@ fn a_topic_that_takes_only_small_batches_holds_the_run_and_is_named() -> Result<
         platform.consumer_command(&["verify", "--run", "demo"])?;
         Ok(())
     })
+}
+
+#[test]
+fn a_store_that_takes_no_writes_holds_the_run_and_is_named() -> Result<()> {
+    on_a_platform(|platform| {
+        let _producer = platform.producer("producer")?;
+        let mut consumer = platform.consumer("consumer")?;
+        platform.producer_command(&["scenarios", "load", "--profile", "demo", "--speed", "600"])?;
+        let counted = "roaming_events_processed_total";
+        wait_until("some events counted", LIMIT, || Ok(consumer.metric(counted)? > 10_000))?;
+        set_read_only(platform, "on")?;
+        says(&mut consumer, "PostgreSQL takes no writes")?;
+        set_read_only(platform, "off")?;
+        is_ready(&mut consumer)?;
+        platform.producer_command(&["scenarios", "speed", "demo", "max"])?;
+        finished(&mut consumer, "demo", LIMIT * 2)?;
+        platform.consumer_command(&["verify", "--run", "demo"])?;
+        Ok(())
+    })
+}
+
+/// Lets a platform's database take no writes, or take them again, on all connections.
+fn set_read_only(platform: &Platform, is_on: &str) -> Result<()> {
+    let (_, database) = platform.dsn.rsplit_once('/').context("the DSN names no database")?;
+    for statement in [
+        format!("ALTER DATABASE {database} SET default_transaction_read_only = {is_on}"),
+        format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{database}'"),
+    ] {
+        Postgres::shared().sql("postgres", &statement);
+    }
+    Ok(())
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Everything that can happen on one broker in two minutes; `make chaos` does more of it, for longer.
+//! Everything that can happen on one broker in some minutes; `make chaos` does more of it, for longer.
 
 use anyhow::{Result, ensure};
 use roaming_testbed::chaos::{self, Form, Kind, Tally};
@@ -15,6 +15,8 @@ fn whatever_happens_nothing_is_lost_and_nothing_counted_twice() -> Result<()> {
         Kind::BrokerRestarted,
         Kind::ConsumerClock,
         Kind::StoreRestarted,
+        Kind::StoreAway,
+        Kind::NamedConsumerRestarted,
     ];
     let mut tally = Tally::default();
     let proof =

@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use roaming_testbed::services::{KafkaOptions, Postgres};
 use roaming_testbed::trial::finished;
 use roaming_testbed::wait::wait_until;
-use roaming_testbed::{Daemon, Platform, observed};
+use roaming_testbed::{Daemon, Platform, observed, ownership};
 
 const LIMIT: Duration = Duration::from_mins(2);
 
@@ -16,9 +16,12 @@ fn runs_are_paused_hurried_stopped_and_deleted_while_two_replicas_drive_them() -
 }
 
 fn controlled(platform: &Platform) -> Result<()> {
-    let _producers = [platform.producer("producer-1")?, platform.producer("producer-2")?];
+    let producers = [platform.producer("producer-1")?, platform.producer("producer-2")?];
     let mut consumer = platform.consumer("consumer-1")?;
-    let _other = platform.consumer("consumer-2")?;
+    let other = platform.consumer("consumer-2")?;
+    for two in [[&producers[0], &producers[1]], [&consumer, &other]] {
+        wait_until("a share for both", LIMIT, || ownership::is_shared(&two))?;
+    }
     let scenarios =
         |arguments: &[&str]| platform.producer_command(&[&["scenarios"], arguments].concat());
     for name in ["paused", "stopped", "deleted"] {
@@ -58,6 +61,12 @@ fn controlled(platform: &Platform) -> Result<()> {
         ensure!(said.contains("--name") || said.contains("--seed"), "{said}");
     }
 
+    // Another run at full speed beside it closes all its windows, and the paused one stays where it is.
+    scenarios(&["load", "--profile", "demo", "--name", "hurried", "--speed", "max"])?;
+    finished(&mut consumer, "hurried", LIMIT)?;
+    platform.consumer_command(&["verify", "--run", "hurried"])?;
+    ensure!(events(&mut consumer, "paused")? == last, "the paused run went on");
+
     scenarios(&["resume", "paused"])?;
     counted_more_than(&mut consumer, "paused", last)?;
     scenarios(&["speed", "paused", "max"])?;
@@ -66,7 +75,9 @@ fn controlled(platform: &Platform) -> Result<()> {
     platform.compare_with_generated(&["--profile", "demo", "--name", "paused"])?;
     let again = scenarios(&["load", "--profile", "demo", "--name", "paused"])?;
     println!("load paused: {}", again.trim());
-    ensure!(again.contains("finished"), "{again}");
+    for says in ["finished", "--name"] {
+        ensure!(again.contains(says), "`{says}` is not in {again}");
+    }
     Ok(())
 }
 

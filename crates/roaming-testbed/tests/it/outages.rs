@@ -1,8 +1,9 @@
 //! A broker of three goes away in the middle of a run, and comes back.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
+use roaming_testbed::chaos::counted_anew;
 use roaming_testbed::services::{KafkaOptions, Postgres};
 use roaming_testbed::trial::{events_of, finished};
 use roaming_testbed::wait::wait_until;
@@ -31,8 +32,10 @@ fn a_cluster_of_three_goes_on_without_one_of_them() -> Result<()> {
         let load = [&["scenarios", "load", "--speed", "2000"], &RUN[..]].concat();
         platform.producer_command(&load)?;
         undisturbed(&mut consumer)?;
+        let killed = Instant::now();
         platform.kafka.node(1).kill();
-        report("one broker of three killed", counting_again(&mut consumer)?);
+        let took = counted_anew(platform, killed, RECOVERY_LIMIT)?;
+        println!("one broker of three killed: all is counted again after {:.1} s", took.as_secs_f64());
         undisturbed(&mut consumer)?;
         platform.kafka.node(1).start();
         finished(&mut consumer, "three", Duration::from_mins(2))?;
@@ -48,14 +51,4 @@ fn undisturbed(consumer: &mut Daemon) -> Result<()> {
     let goal = consumer.metric(COUNTED)? + EVENTS_BETWEEN;
     wait_until("a stretch of the run", RECOVERY_LIMIT, || Ok(consumer.metric(COUNTED)? > goal))?;
     Ok(())
-}
-
-/// Waits until more is counted than is now, and returns how long that took.
-fn counting_again(consumer: &mut Daemon) -> Result<Duration> {
-    let before = consumer.metric(COUNTED)?;
-    wait_until("more events counted", RECOVERY_LIMIT, || Ok(consumer.metric(COUNTED)? > before))
-}
-
-fn report(what: &str, took: Duration) {
-    println!("{what}: counting again after {:.1} s", took.as_secs_f64());
 }

@@ -162,31 +162,28 @@ fn certificates_are_never_made_over_what_is_there() -> Result<()> {
 
 #[test]
 fn what_the_services_need_and_nobody_may_install_is_named() -> Result<()> {
-    // A machine with everything but Java, and no way to install it.
-    let programs = tempfile::TempDir::new()?;
-    for folder in ["/usr/bin", "/usr/local/bin", "/bin"] {
-        for program in std::fs::read_dir(folder)? {
-            let program = program?;
-            let name = program.file_name();
-            let is_hidden = ["java", "apt-get", "sudo"].iter().any(|hidden| name == *hidden);
-            let link = programs.path().join(&name);
-            if !is_hidden && !link.exists() {
-                std::os::unix::fs::symlink(program.path(), link)?;
-            }
-        }
-    }
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
-    let path = programs.path();
-    let setup = Command::new("scripts/setup")
-        .args(["build", "test"])
-        .current_dir(root)
-        .env("PATH", path)
-        .output()?;
-    let said = String::from_utf8(setup.stderr)?;
-    ensure!(setup.status.code() == Some(1), "{}: {said}", setup.status);
-    ensure!(said.contains("a Java runtime of version 17 or newer"), "{said}");
-    ensure!(said.contains("openjdk-17-jre-headless"), "{said}");
+    let without_java = |hidden: &[&str]| all_programs_but(&[&["java", "sudo"], hidden].concat());
+    // No way to install it: no tool, and no right to use the tool.
+    let no_tool = without_java(&["apt-get"])?;
+    let no_right = without_java(&["id"])?;
+    let id = no_right.path().join("id");
+    std::fs::write(&id, "#!/bin/sh\necho 1000\n")?;
+    std::fs::set_permissions(&id, Permissions::from_mode(0o755))?;
+    for programs in [&no_tool, &no_right] {
+        let setup = Command::new("make")
+            .arg("setup")
+            .current_dir(root)
+            .env("PATH", programs.path())
+            .output()?;
+        let said = String::from_utf8(setup.stderr)?;
+        ensure!(!setup.status.success(), "{}: {said}", setup.status);
+        ensure!(said.contains("this user cannot install them"), "{said}");
+        ensure!(said.contains("a Java runtime of version 17 or newer"), "{said}");
+        ensure!(said.contains("openjdk-17-jre-headless"), "{said}");
+    }
 
+    let path = no_tool.path();
     let services = Command::new("scripts/services")
         .args(["kafka", "unused", "1"])
         .current_dir(root)
@@ -195,6 +192,22 @@ fn what_the_services_need_and_nobody_may_install_is_named() -> Result<()> {
     let said = String::from_utf8(services.stderr)?;
     ensure!(!services.status.success() && said.contains("java is missing"), "{said}");
     Ok(())
+}
+
+/// Makes a folder that leads to every program of this machine but some.
+fn all_programs_but(hidden: &[&str]) -> Result<tempfile::TempDir> {
+    let programs = tempfile::TempDir::new()?;
+    for folder in ["/usr/bin", "/usr/local/bin", "/bin"] {
+        for program in std::fs::read_dir(folder)? {
+            let program = program?;
+            let name = program.file_name();
+            let link = programs.path().join(&name);
+            if !hidden.iter().any(|hidden| name == *hidden) && !link.exists() {
+                std::os::unix::fs::symlink(program.path(), link)?;
+            }
+        }
+    }
+    Ok(programs)
 }
 
 /// How many processes have a path on their command line.

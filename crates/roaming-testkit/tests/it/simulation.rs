@@ -131,6 +131,11 @@ fn engine_lanes_from_the_producer_s_code_balance_whatever_happens() {
 }
 
 #[test]
+fn a_client_is_given_up_for_a_piece_of_a_snapshot_that_does_not_arrive() {
+    simulate(Kind::Engine, Seed(7333)).unwrap();
+}
+
+#[test]
 fn a_seed_repeats_exactly() {
     let seeds = |kind| [3, 141, 592].map(|seed| (kind, Seed(seed)));
     for (kind, seed) in Kind::ALL.into_iter().flat_map(seeds) {

@@ -32,7 +32,7 @@ struct Kept {
     /// What was heard of each lane.
     heard: BTreeMap<(RunId, LaneId), Heard>,
     /// What was sent of lanes' progress and snapshots and not heard of, by partition of `roaming.lanes`.
-    progress: BTreeMap<u16, VecDeque<Told>>,
+    told: BTreeMap<u16, VecDeque<Told>>,
     /// Whether some lane was not at rest when the last client was opened.
     was_restless: bool,
     /// Why a client of it delivers nothing more, where the process was told.
@@ -123,7 +123,7 @@ impl Account {
         let mut kept = self.kept.borrow_mut();
         kept.clients += 1;
         kept.was_restless = kept.heard.values().any(|heard| !heard.is_at_rest());
-        kept.progress.clear();
+        kept.told.clear();
         kept.heard.values_mut().for_each(|heard| heard.on_their_way = 0);
         kept.unread.values_mut().for_each(|unread| unread.in_flight = 0);
     }
@@ -180,7 +180,7 @@ impl Account {
                 if let Some(lane) = said.lane() {
                     kept.heard.entry(lane).or_default().on_their_way += 1;
                 }
-                kept.progress.entry(record.partition).or_default().push_back(said);
+                kept.told.entry(record.partition).or_default().push_back(said);
             }
         }
     }
@@ -206,7 +206,7 @@ impl Account {
                 }
             }
             Tag::Progress(_) | Tag::Tombstone => {
-                let said = kept.progress.get_mut(&partition).and_then(VecDeque::pop_front);
+                let said = kept.told.get_mut(&partition).and_then(VecDeque::pop_front);
                 if let Some(said) = said
                     && let Some(lane) = said.lane()
                 {
