@@ -26,5 +26,6 @@ mod tally;
 
 pub use kind::{Form, Kind, Since};
 pub use loss::{Loss, Told, lose};
+pub use recovery::counted_anew;
 pub use round::{Act, Proof, run};
 pub use tally::Tally;

@@ -15,8 +15,10 @@ pub fn demo_with(values: &[(&str, u32)], folder: &Path, name: &str) -> Result<St
     let mut profile = DEMO.to_owned();
     for (key, value) in values {
         let start = format!("\n{key}: ");
-        let (before, rest) = profile.split_once(&start).with_context(|| format!("the profile has no {key}"))?;
-        let (_, after) = rest.split_once('\n').with_context(|| format!("the profile ends with {key}"))?;
+        let (before, rest) =
+            profile.split_once(&start).with_context(|| format!("the profile has no {key}"))?;
+        let (_, after) =
+            rest.split_once('\n').with_context(|| format!("the profile ends with {key}"))?;
         ensure!(!after.contains(&start), "the profile has {key} twice");
         profile = format!("{before}{start}{value}\n{after}");
     }

@@ -12,7 +12,7 @@ use roaming_testbed::{Daemon, Platform, trial};
 use crate::process::memory_kib;
 
 /// What makes the profile `demo` a run of a hundred million events.
-const SIZE: [(&str, u32); 2] = [("subscribers", 300_000), ("duration_h", 73)];
+const SIZE: [(&str, u32); 2] = [("subscribers", 300_000), ("duration_h", 77)];
 const EVENTS_MIN: u64 = 100_000_000;
 const NAME: &str = "long";
 /// How long the run may take.

@@ -17,11 +17,7 @@ use crate::{Platform, store};
 ///
 /// # Errors
 /// Fails where it does not within `limit`, and says where the partitions stand.
-pub fn counted_anew(
-    platform: &Platform,
-    start: Instant,
-    limit: Duration,
-) -> Result<Duration> {
+pub fn counted_anew(platform: &Platform, start: Instant, limit: Duration) -> Result<Duration> {
     let (ends, _) =
         wait_for("the ends of roaming.events", limit, || Ok(platform.topic_ends().ok()))?;
     let mut last = BTreeMap::new();

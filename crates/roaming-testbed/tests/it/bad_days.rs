@@ -157,7 +157,9 @@ fn set_read_only(platform: &Platform, is_on: &str) -> Result<()> {
     let (_, database) = platform.dsn.rsplit_once('/').context("the DSN names no database")?;
     for statement in [
         format!("ALTER DATABASE {database} SET default_transaction_read_only = {is_on}"),
-        format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{database}'"),
+        format!(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{database}'"
+        ),
     ] {
         Postgres::shared().sql("postgres", &statement);
     }

@@ -35,7 +35,10 @@ fn a_cluster_of_three_goes_on_without_one_of_them() -> Result<()> {
         let killed = Instant::now();
         platform.kafka.node(1).kill();
         let took = counted_anew(platform, killed, RECOVERY_LIMIT)?;
-        println!("one broker of three killed: all is counted again after {:.1} s", took.as_secs_f64());
+        println!(
+            "one broker of three killed: all is counted again after {:.1} s",
+            took.as_secs_f64()
+        );
         undisturbed(&mut consumer)?;
         platform.kafka.node(1).start();
         finished(&mut consumer, "three", Duration::from_mins(2))?;

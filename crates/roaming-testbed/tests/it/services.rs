@@ -1,5 +1,7 @@
 //! The services themselves: they keep what they hold, and leave nothing behind.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
