@@ -9,21 +9,16 @@ use prometheus::{
 };
 use roaming_analytics::{LaneRow, Observation, RejectReason};
 use roaming_events::{Event, EventType, LATENCY_BOUNDS_US, Outcome, PlmnId};
-use roaming_store::{JobOutcome, JobStanding};
+use roaming_store::{JobOutcome, JobStanding, StoreError};
 
-/// Reasons of `roaming_errors_total`, all registered at start.
-const ERROR_KINDS: [&str; 10] = [
-    "broker",
-    "control_record",
-    "dead_letter",
-    "ledger",
-    "offset_commit",
-    "store_fenced",
-    "store_full",
-    "store_refused",
-    "store_unavailable",
-    "store_unknown_outcome",
-];
+/// Reasons of `roaming_errors_total` that are not the store's.
+const ERROR_KINDS: [&str; 5] =
+    ["broker", "control_record", "dead_letter", "ledger", "offset_commit"];
+
+/// All reasons of `roaming_errors_total`, registered at start.
+fn error_kinds() -> impl Iterator<Item = &'static str> {
+    ERROR_KINDS.into_iter().chain(StoreError::KINDS)
+}
 
 /// The job whose outcome has a metric of its own, by its name in the store.
 const BACKUP: &str = "backup";
@@ -168,7 +163,7 @@ impl ConsumerMetrics {
         for reason in RejectReason::ALL {
             self.rejected.with_label_values(&[reason.as_str()]);
         }
-        for kind in ERROR_KINDS {
+        for kind in error_kinds() {
             self.errors.with_label_values(&[kind]);
         }
     }
@@ -225,7 +220,7 @@ impl ConsumerMetrics {
 
     /// Counts an error; `kind` is one of those registered at start.
     pub(crate) fn error(&self, kind: &'static str) {
-        debug_assert!(ERROR_KINDS.contains(&kind), "{kind}");
+        debug_assert!(error_kinds().any(|known| known == kind), "{kind}");
         self.errors.with_label_values(&[kind]).inc();
     }
 

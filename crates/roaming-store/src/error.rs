@@ -251,6 +251,16 @@ impl StoreError {
         )
     }
 
+    /// All that [`kind`](Self::kind) returns.
+    pub const KINDS: [&str; 6] = [
+        "store_full",
+        "store_unavailable",
+        "store_read_only",
+        "store_fenced",
+        "store_unknown_outcome",
+        "store_refused",
+    ];
+
     /// Returns a short name, for metrics.
     pub fn kind(&self) -> &'static str {
         match self {
