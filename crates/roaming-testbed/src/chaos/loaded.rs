@@ -19,8 +19,8 @@ pub(super) const RUN: &str = "chaos";
 pub(super) const REST_LIMIT: Duration = Duration::from_mins(3);
 /// Subscribers of the run: small enough that most of a round is faults and not proof.
 const SUBSCRIBERS: u32 = 6000;
-/// Simulated seconds a second: the half day of the profile lasts for six minutes, longer than the faults.
-const PACE: &str = "120";
+/// Simulated seconds a second: the half day of the profile lasts for ten minutes, longer than the faults.
+const PACE: &str = "80";
 
 /// A run at a pace, and what it runs on.
 pub(super) struct Loaded<'a> {

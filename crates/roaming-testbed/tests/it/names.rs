@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use roaming_testbed::Platform;
 use roaming_testbed::services::{KafkaOptions, Postgres};
 
-const LIMIT: Duration = Duration::from_mins(1);
+const LIMIT: Duration = Duration::from_mins(2);
 
 /// The library that a member uses tells it once, in an error like any other, that it will never go on.
 #[test]
