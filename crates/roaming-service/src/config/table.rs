@@ -178,9 +178,9 @@ settings! {
                 let is_name = (1..=249).contains(&text.len()) && text.chars().all(is_legal);
                 is_name && text.chars().any(|c| c != '.')
             },
-            allowed: "up to 249 letters, digits and `.`, `_`, `-`, such as consumer-1",
+            allowed: "up to 249 letters, digits and `.`, `_`, `-`, not dots alone, such as consumer-1",
         },
-        moves: "a replica that was killed and is started again at once goes on in some seconds; one that is stopped is missed only after 10 s, and one that was silent for longer, or shares its name, ends with status 1 and is to be started again",
+        moves: "a replica that was killed and is started again at once goes on in some seconds; one that is stopped is missed only after 10 s, and one that was silent for longer may end with status 1, to be started again; of two with one name the first ends with status 1",
         programs: MEMBERS,
     }
     /// A profile's file, which is loaded where no profile is named, or a folder with profiles of your own, `NAME.yaml` each, which come before those of the same name
