@@ -120,7 +120,8 @@ fn a_signal_ends_a_daemon_that_still_waits_for_a_broker() {
     let signalled = Instant::now();
     let status = daemon.child.wait().expect("an end");
     assert_eq!(status.code(), Some(0), "{status}");
-    assert!(signalled.elapsed() < REACH_TIMEOUT, "it waited for an answer that nobody needs");
+    // The question is given up by itself shortly before the whole of it.
+    assert!(signalled.elapsed() < REACH_TIMEOUT / 3, "it waited for an answer that nobody needs");
 }
 
 #[tokio::test(flavor = "multi_thread")]
