@@ -1,8 +1,8 @@
 //! What the page shows of runs: read from the store, so that every replica shows the same.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use roaming_analytics::LaneRow;
@@ -10,8 +10,8 @@ use roaming_analytics::invariant::{self, Subject};
 use roaming_events::{RunId, SimDuration, SimTime, Totals};
 use roaming_service::telemetry::chain;
 use roaming_store::{Store, StoreError, SummaryKey};
-use tokio::sync::oneshot;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::sync::{oneshot, watch};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tracing::{info, warn};
 
 use crate::ConsumerMetrics;
@@ -24,6 +24,8 @@ const INTERVAL: Duration = Duration::from_secs(1);
 const RUNS_MAX: usize = 20;
 /// Looks whose throughput is remembered: two minutes.
 const THROUGHPUT_MAX: usize = 120;
+/// The longest that who looks at the page waits for sums as new as the rest; a busy store may take longer.
+const SUMS_WAIT_MAX: Duration = Duration::from_secs(2);
 /// From this speed on, of all runs together, a comparison waits: it takes every core, and would take them from
 /// those who count…
 const BUSY_EVENTS_PER_S: u64 = 100_000;
@@ -36,7 +38,8 @@ pub(crate) struct Observer<S> {
     runs: Arc<Runs<S>>,
     window: SimDuration,
     metrics: ConsumerMetrics,
-    sights: RwLock<Vec<Arc<Sight>>>,
+    /// Runs as they were last seen, the newest first.
+    sights: watch::Sender<Vec<Arc<Sight>>>,
     /// Whether somebody looked at the page since the last look at the store.
     is_watched: AtomicBool,
 }
@@ -111,7 +114,7 @@ impl<S: Store> Observer<S> {
         window: SimDuration,
         metrics: ConsumerMetrics,
     ) -> Self {
-        let (sights, is_watched) = (RwLock::default(), AtomicBool::new(false));
+        let (sights, is_watched) = (watch::Sender::default(), AtomicBool::new(false));
         Self { store, runs, window, metrics, sights, is_watched }
     }
 
@@ -120,19 +123,11 @@ impl<S: Store> Observer<S> {
         self.window
     }
 
-    /// Returns the runs as last seen, the newest first, with sums that are as new.
-    pub(crate) async fn sights(&self) -> Result<Vec<Arc<Sight>>, StoreError> {
+    /// Returns the runs as last seen, the newest first: with sums that are as new where the store gives them soon,
+    /// else with the sums of before.
+    pub(crate) async fn sights(&self) -> Vec<Arc<Sight>> {
         self.is_watched.store(true, Ordering::Relaxed);
-        let mut sights = self.last_sights();
-        // Nobody looked for a while: the sums are from then.
-        for sight in sights.iter_mut().filter(|sight| !sight.is_summed()) {
-            self.sum_up(Arc::make_mut(sight)).await?;
-        }
-        Ok(sights)
-    }
-
-    fn last_sights(&self) -> Vec<Arc<Sight>> {
-        self.sights.read().unwrap_or_else(PoisonError::into_inner).clone()
+        summed_or_last(self.sights.subscribe()).await
     }
 
     /// Looks at the store once a second, for ever.
@@ -157,7 +152,7 @@ impl<S: Store> Observer<S> {
         comparison: &mut Option<Comparison>,
     ) -> Result<(), StoreError> {
         let is_watched = self.is_watched.swap(false, Ordering::Relaxed);
-        let before = self.last_sights();
+        let before = self.sights.borrow().clone();
         let events_per_s: u64 = before.iter().filter_map(|sight| sight.throughput.back()).sum();
         let mut sights = Vec::new();
         let runs = self.runs.known().newest().into_iter().filter(|run| !run.is_deleted());
@@ -169,7 +164,7 @@ impl<S: Store> Observer<S> {
             self.judge(&mut sight, comparison, events_per_s);
             sights.push(Arc::new(sight));
         }
-        *self.sights.write().unwrap_or_else(PoisonError::into_inner) = sights;
+        self.sights.send_replace(sights);
         Ok(())
     }
 
@@ -267,6 +262,15 @@ impl<S: Store> Observer<S> {
     }
 }
 
+/// Waits until the next look at the store has summed up, where nobody looked for a while, but not for long.
+async fn summed_or_last(mut sights: watch::Receiver<Vec<Arc<Sight>>>) -> Vec<Arc<Sight>> {
+    let is_summed = |sights: &Vec<Arc<Sight>>| sights.iter().all(|sight| sight.is_summed());
+    // Late sums are no error: the page shows those of before.
+    let _ = timeout(SUMS_WAIT_MAX, sights.wait_for(is_summed)).await;
+    let last = sights.borrow();
+    last.clone()
+}
+
 fn violations(lanes: &[LaneRow]) -> Vec<String> {
     lanes
         .iter()
@@ -284,6 +288,24 @@ fn may_compare(ended: Duration, events_per_s: u64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::runs::row_named;
+
+    fn sight(summed_events: u64) -> Arc<Sight> {
+        let run = KnownRun { row: row_named("watched"), order: 1 };
+        Arc::new(Sight { summed_events, ..Sight::new(Arc::new(run)) })
+    }
+
+    #[tokio::test]
+    async fn late_sums_keep_nobody_waiting_for_long() {
+        let (sights, seen) = watch::channel(vec![sight(1)]);
+        let asked = Instant::now();
+        let shown = summed_or_last(seen.clone()).await;
+        assert!(!shown[0].is_summed() && asked.elapsed() >= SUMS_WAIT_MAX);
+
+        let waiting = tokio::spawn(summed_or_last(seen));
+        sights.send_replace(vec![sight(0)]);
+        assert!(waiting.await.unwrap()[0].is_summed());
+    }
 
     #[test]
     fn a_comparison_waits_for_the_end_of_a_rush_but_not_for_ever() {

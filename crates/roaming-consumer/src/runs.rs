@@ -195,3 +195,18 @@ fn run_row(record: &ControlRecord) -> RunRow {
             .expect("a tree of structs, texts and integers always serialises"),
     }
 }
+
+/// Returns a run of one lane that only tests know.
+#[cfg(test)]
+pub(crate) fn row_named(name: &str) -> RunRow {
+    RunRow {
+        run: RunId::from_hash(4),
+        name: name.to_owned(),
+        lanes: 1,
+        partitions: 1,
+        start: roaming_events::SimTime::default(),
+        end: roaming_events::SimTime::default(),
+        state: "running".to_owned(),
+        specification_json: String::new(),
+    }
+}

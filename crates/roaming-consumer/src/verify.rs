@@ -258,21 +258,13 @@ pub enum VerifyError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::runs::row_named;
 
     #[test]
     fn an_unknown_run_is_answered_with_the_similar_one() {
-        let run = |name: &str| RunRow {
-            run: roaming_events::RunId::from_hash(4),
-            name: name.to_owned(),
-            lanes: 1,
-            partitions: 1,
-            start: roaming_events::SimTime::default(),
-            end: roaming_events::SimTime::default(),
-            state: "running".to_owned(),
-            specification_json: String::new(),
-        };
+        let known = ["urban", "demo", "demo"].map(row_named);
         assert_eq!(
-            unknown("dmo", &[run("urban"), run("demo"), run("demo")]).to_string(),
+            unknown("dmo", &known).to_string(),
             "unknown run `dmo`; known: demo, urban (did you mean `demo`?)"
         );
         assert!(unknown("x", &[]).to_string().contains("with `load-scenarios --profile demo`"));

@@ -9,11 +9,10 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::header;
 use axum::response::{Html, IntoResponse, Json, Response};
 use axum::routing::get;
 use roaming_service::health::Health;
-use roaming_service::telemetry::chain;
 use roaming_store::Store;
 
 use crate::observer::Observer;
@@ -40,10 +39,7 @@ pub(crate) fn router<S: Store>(
 }
 
 async fn runs<S: Store>(State(pages): State<Arc<Pages<S>>>) -> Response {
-    let sights = match pages.observer.sights().await {
-        Ok(sights) => sights,
-        Err(error) => return (StatusCode::SERVICE_UNAVAILABLE, chain(&error)).into_response(),
-    };
+    let sights = pages.observer.sights().await;
     let view = view::RunsView {
         version: env!("CARGO_PKG_VERSION"),
         consumer: &pages.owner,
