@@ -106,9 +106,12 @@ enum Place {
 
 impl Place {
     fn of(settings: &Settings) -> Result<Self, StoreError> {
-        match settings.secret(&POSTGRES_DSN) {
-            Some(dsn) => Ok(Self::Postgres(dsn.reveal().parse()?)),
-            None => Ok(Self::File(settings.text(&STORE).into())),
+        let (file, file_origin) = settings.find(&STORE).expect("the file has a default");
+        match settings.find(&POSTGRES_DSN) {
+            Some((dsn, origin)) if !file_origin.goes_before(origin) => {
+                Ok(Self::Postgres(dsn.parse()?))
+            }
+            _ => Ok(Self::File(file.into())),
         }
     }
 }

@@ -20,6 +20,19 @@ pub enum Origin {
     Default,
 }
 
+impl Origin {
+    /// Whether a value from here goes before one from there: between two settings that mean the same thing.
+    pub fn goes_before(&self, other: &Self) -> bool {
+        let place = |origin: &Self| match origin {
+            Self::Flag(_) => 0,
+            Self::Variable(_) => 1,
+            Self::File { .. } => 2,
+            Self::Default => 3,
+        };
+        place(self) < place(other)
+    }
+}
+
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

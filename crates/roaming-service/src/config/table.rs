@@ -257,7 +257,7 @@ settings! {
         moves: "longer: fewer and larger transactions; shorter: less is read again after a crash",
         programs: &[Program::Consumer],
     }
-    /// File of the SQLite store, where no PostgreSQL is named
+    /// File of the SQLite store, where no PostgreSQL is named: the flag goes before a variable that names one
     STORE {
         key: "store.file",
         env: "ROAMING_STORE",
