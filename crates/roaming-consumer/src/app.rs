@@ -26,6 +26,8 @@ use crate::{Config, ConsumerError, ConsumerMetrics, jobs, page};
 /// Pauses between attempts to reach the broker and the store.
 const PAUSE_FIRST: Duration = Duration::from_millis(200);
 const PAUSE_LONGEST: Duration = Duration::from_secs(5);
+/// The part that holds readiness until broker and store have answered.
+const HEALTH_START: &str = "start";
 /// The part that holds readiness while the control topic cannot be followed.
 const HEALTH_SCENARIOS: &str = "scenarios";
 
@@ -140,8 +142,15 @@ impl<S: Store> App<S> {
         let served = server.serve(registry, health.clone(), pages, stop.clone().cancelled_owned());
         tasks.spawn("page", async { served.await.map_err(ConsumerError::Serve) });
 
+        health.hold(HEALTH_START, "asking broker and store for the first time");
         let mut backoff = Backoff::new(PAUSE_FIRST, PAUSE_LONGEST);
-        while let Err(error) = connect(&config, &*store, &runs).await {
+        loop {
+            let connected = stop.run_until_cancelled(connect(&config, &*store, &runs)).await;
+            let error = match connected {
+                None => return Ok(()),
+                Some(Ok(())) => break,
+                Some(Err(error)) => error,
+            };
             let pause = backoff.pause();
             let error = match error {
                 // Who is refused at the start has other credentials than meant. A right that is lost
@@ -149,14 +158,13 @@ impl<S: Store> App<S> {
                 JobError::Client(error) if error.is_denial() => return Err(error.into()),
                 error => error.waitable()?,
             };
-            health.hold("start", chain(&error));
+            health.hold(HEALTH_START, chain(&error));
             warn!(error = chain(&error), ?pause, "not started yet, trying again after a pause");
-            tokio::select! {
-                () = stop.cancelled() => return Ok(()),
-                () = tokio::time::sleep(pause) => {}
+            if stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
+                return Ok(());
             }
         }
-        health.release("start");
+        health.release(HEALTH_START);
 
         let watched = jobs::watch(Arc::clone(&store), metrics.clone());
         let jobs_stop = stop.clone();

@@ -131,7 +131,7 @@ impl<S: Store> Runs<S> {
     /// Follows the control topic; returns where that fails. Calls `up_to_date` when all is known that stood
     /// there before.
     pub(crate) async fn follow(&self, up_to_date: impl Fn()) -> Result<(), LearnError> {
-        let mut reader = ControlReader::open(&self.settings)?;
+        let mut reader = ControlReader::open(&self.settings).await?;
         loop {
             match reader.next().await? {
                 ControlEntry::Run { name, record: Some(record) } => {

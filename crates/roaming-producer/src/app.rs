@@ -197,6 +197,7 @@ async fn connect(
     health: &Health,
     stop: &CancellationToken,
 ) -> Result<Option<TopicPartitions>, ClientError> {
+    health.hold(HEALTH_PART, "asking the broker for the first time");
     let mut backoff = Backoff::new(PAUSE_FIRST, PAUSE_LONGEST);
     loop {
         let (kafka, runtime) = (settings.clone(), Handle::current());

@@ -60,7 +60,7 @@ async fn follow(
     commands: &mpsc::Sender<Command>,
     health: &Health,
 ) -> Result<(), ClientError> {
-    let mut reader = ControlReader::open(settings)?;
+    let mut reader = ControlReader::open(settings).await?;
     loop {
         let command = match reader.next().await? {
             ControlEntry::Token(token) => {

@@ -122,8 +122,8 @@ impl ControlReader {
     ///
     /// # Errors
     /// As [`TopicReader::open`].
-    pub fn open(settings: &KafkaSettings) -> Result<Self, ClientError> {
-        let reader = TopicReader::open(settings, topics::SCENARIOS)?;
+    pub async fn open(settings: &KafkaSettings) -> Result<Self, ClientError> {
+        let reader = TopicReader::open(settings, topics::SCENARIOS).await?;
         Ok(Self { reader, opening: Opening::Reading(BTreeMap::new()) })
     }
 
@@ -194,7 +194,7 @@ pub struct ControlState {
 /// # Errors
 /// As [`TopicReader::open`] and [`TopicReader::next`].
 pub async fn read(settings: &KafkaSettings) -> Result<ControlState, ClientError> {
-    let mut reader = ControlReader::open(settings)?;
+    let mut reader = ControlReader::open(settings).await?;
     let mut state = ControlState::default();
     loop {
         match reader.next().await? {

@@ -46,10 +46,12 @@ impl TopicReader {
     /// Opens a topic at its start. Needs a tokio runtime around it.
     ///
     /// # Errors
-    /// Fails where the topic does not exist, or no broker answers; it blocks for at most
+    /// Fails where the topic does not exist, or no broker answers within
     /// [`REACH_TIMEOUT`](crate::kafka::REACH_TIMEOUT).
-    pub fn open(settings: &KafkaSettings, topic: &'static str) -> Result<Self, ClientError> {
-        let partitions = topics::partitions(settings, topic)?;
+    pub async fn open(settings: &KafkaSettings, topic: &'static str) -> Result<Self, ClientError> {
+        let asking = settings.clone();
+        let asked = tokio::task::spawn_blocking(move || topics::partitions(&asking, topic)).await;
+        let partitions = asked.expect("asking for metadata does not panic")?;
         let consumer: StreamConsumer<LogContext> = settings
             .reader()
             .create_with_context(LogContext::default())

@@ -1,11 +1,13 @@
 //! Messages and exit statuses.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, BufRead, BufReader};
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::time::Instant;
 
+use roaming_service::kafka::REACH_TIMEOUT;
 use roaming_store::{SqliteStore, Store};
 use sqlx::ConnectOptions;
 use tempfile::TempDir;
@@ -55,6 +57,52 @@ fn a_daemon_tells_once_why_it_ends() {
         assert_eq!(said.matches("could not be opened").count(), 1, "{log}: {said}");
         assert_eq!(said.starts_with("error: "), log == "off", "{said}");
     }
+}
+
+#[test]
+fn a_signal_ends_a_daemon_that_still_waits_for_a_broker() {
+    let folder = TempDir::new().unwrap();
+    // It takes connections and never answers.
+    let frozen = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut daemon = Command::new(env!("CARGO_BIN_EXE_roaming-consumer"))
+        .args(["run", "--listen", "127.0.0.1:0", "--store", text(&folder.path().join("run.db"))])
+        .args(["--bootstrap-servers", &frozen.local_addr().unwrap().to_string()])
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut log = BufReader::new(daemon.stderr.take().unwrap()).lines();
+    assert!(log.any(|line| line.unwrap().contains("page and metrics are served")));
+    let asked = frozen.accept();
+    assert!(asked.is_ok(), "it asks the broker: {asked:?}");
+    let signalled = Instant::now();
+    let id = daemon.id().to_string();
+    assert!(Command::new("kill").args(["-s", "TERM", &id]).status().unwrap().success());
+    let status = daemon.wait().unwrap();
+    assert_eq!(status.code(), Some(0), "{status}");
+    // The question is given up by itself after the whole of it.
+    assert!(signalled.elapsed() < REACH_TIMEOUT / 3, "it waited for an answer that nobody needs");
+}
+
+#[test]
+fn a_store_on_the_command_line_goes_before_a_database_in_the_environment() {
+    let folder = TempDir::new().unwrap();
+    let runs = |arguments: &[&str], variables: &[(&str, &str)]| {
+        Command::new(env!("CARGO_BIN_EXE_roaming-consumer"))
+            .arg("runs")
+            .args(arguments)
+            .envs(variables.iter().copied())
+            .current_dir(&folder)
+            .output()
+            .unwrap()
+    };
+    let file = ["--store", "absent.db"];
+    let (nobody, flag) = ("postgres://roaming@127.0.0.1:1/roaming", "--postgres-dsn");
+    let dsn = ("POSTGRES_DSN", nobody);
+    check(&runs(&file, &[dsn]), 64, &["absent.db"]);
+    check(&runs(&[flag, nobody], &[("ROAMING_STORE", "absent.db")]), 1, &["127.0.0.1:1"]);
+    // Of two in one place the database is meant.
+    check(&runs(&[&file[..], &[flag, nobody]].concat(), &[]), 1, &["127.0.0.1:1"]);
+    check(&runs(&[], &[dsn, ("ROAMING_STORE", "absent.db")]), 1, &["127.0.0.1:1"]);
 }
 
 #[test]

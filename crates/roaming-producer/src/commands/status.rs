@@ -147,7 +147,7 @@ fn seconds_to_go(record: &ControlRecord, run: &RunProgress, now: u64) -> Option<
 pub(super) async fn read_progress(
     settings: &KafkaSettings,
 ) -> Result<PartitionProgress, CommandError> {
-    let mut reader = TopicReader::open(settings, topics::LANES)?;
+    let mut reader = TopicReader::open(settings, topics::LANES).await?;
     let mut progress = BTreeMap::new();
     while let Read::Record(record) = reader.next().await? {
         // What cannot be read is logged by the daemon that owns the lane.

@@ -124,7 +124,7 @@ impl TestBroker {
 
     /// Returns the keys of `roaming.lanes` that a compacted topic would hold.
     pub(crate) async fn progress_keys(&self) -> BTreeSet<String> {
-        let mut reader = TopicReader::open(&self.settings, topics::LANES).expect("a reader");
+        let mut reader = TopicReader::open(&self.settings, topics::LANES).await.expect("a reader");
         let mut keys = BTreeSet::new();
         while let Read::Record(record) = reader.next().await.expect("a record") {
             let key = String::from_utf8(record.key).expect("text");
@@ -138,7 +138,7 @@ impl TestBroker {
 
     /// Reads all that stands on `roaming.events`.
     pub(crate) async fn log(&self) -> Log {
-        let mut reader = TopicReader::open(&self.settings, topics::EVENTS).expect("a reader");
+        let mut reader = TopicReader::open(&self.settings, topics::EVENTS).await.expect("a reader");
         let mut log = Log::default();
         while let Read::Record(record) = reader.next().await.expect("a record") {
             log.add(record.partition, &record.key, &record.payload.expect("a payload"));
