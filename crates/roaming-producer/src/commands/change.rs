@@ -168,7 +168,7 @@ pub async fn delete(
     say(
         out,
         &args.name,
-        "is deleted: the producers forget it, what is counted of it stays in the store, and its name is free for another run",
+        "is deleted: the producers forget it, what is counted of it stays in the store, and its name is free for a run of another seed or profile",
     )
 }
 

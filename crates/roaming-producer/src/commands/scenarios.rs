@@ -217,13 +217,15 @@ fn differing_parts(found: &Profile, wanted: &Profile) -> String {
 /// Lists the loaded runs.
 ///
 /// # Errors
-/// Fails where the topic is missing or no broker answers.
+/// Fails where a topic is missing or no broker answers.
 pub async fn list(settings: &KafkaSettings, out: &mut impl Write) -> Result<(), CommandError> {
-    Records::read(settings).await?.print(out, |record| {
+    let records = Records::read(settings).await?;
+    let progress = status::read_progress(settings).await?;
+    records.print(out, |record| {
         let specification = &record.specification;
         format!(
             "{}, id {}, seed {}, {} lanes, {} to {}, speed {}",
-            record.state.as_str(),
+            RunProgress::of(specification, record.run, &progress).state(record),
             record.run,
             specification.seed,
             specification.lanes,

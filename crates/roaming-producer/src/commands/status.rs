@@ -53,6 +53,15 @@ impl RunProgress {
     pub(super) fn is_finished(&self) -> bool {
         self.lanes_finished == self.lanes
     }
+
+    /// What the run does: what was asked of it, or that it is finished.
+    pub(super) fn state(&self, record: &ControlRecord) -> &'static str {
+        match record.state {
+            RunState::Deleted => RunState::Deleted.as_str(),
+            _ if self.is_finished() => "finished",
+            state => state.as_str(),
+        }
+    }
 }
 
 /// Returns the time that lanes of one owner have reached, all that a partition of `roaming.lanes` holds.
@@ -88,13 +97,10 @@ pub async fn status(settings: &KafkaSettings, out: &mut impl Write) -> Result<()
 
 fn line(record: &ControlRecord, run: &RunProgress, now: u64) -> String {
     let specification = &record.specification;
-    let state = match record.state {
-        RunState::Deleted => {
-            return "deleted; what was counted of it stays in the store".to_owned();
-        }
-        _ if run.is_finished() => "finished",
-        state => state.as_str(),
-    };
+    let state = run.state(record);
+    if record.state == RunState::Deleted {
+        return format!("{state}; what was counted of it stays in the store");
+    }
     let whole = specification.end().since(specification.start()).ms().max(1);
     let done = run.reached.since(specification.start()).ms();
     let mut line = format!(

@@ -90,6 +90,7 @@ async fn a_finished_run_is_left_alone_and_its_name_is_free_once_it_is_deleted() 
     })
     .await;
     let (done, usage) = (Exit::Done, Exit::Usage);
+    scenarios(&broker, &["list"], done, "small: finished, id ");
     for command in [&["pause", "small"][..], &["resume", "small"], &["speed", "small", "1"]] {
         scenarios(&broker, command, usage, "is finished: nothing of it is left to change");
     }
