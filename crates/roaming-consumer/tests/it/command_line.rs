@@ -100,6 +100,10 @@ fn a_store_on_the_command_line_goes_before_a_database_in_the_environment() {
     let dsn = ("POSTGRES_DSN", nobody);
     check(&runs(&file, &[dsn]), 64, &["absent.db"]);
     check(&runs(&[flag, nobody], &[("ROAMING_STORE", "absent.db")]), 1, &["127.0.0.1:1"]);
+    let yaml = folder.path().join("roaming.yaml");
+    fs::write(&yaml, format!("store:\n  postgres_dsn: {nobody}\n")).unwrap();
+    let config = ["--config", text(&yaml)];
+    check(&runs(&config, &[("ROAMING_STORE", "absent.db")]), 64, &["absent.db"]);
     // Of two in one place the database is meant.
     check(&runs(&[&file[..], &[flag, nobody]].concat(), &[]), 1, &["127.0.0.1:1"]);
     check(&runs(&[], &[dsn, ("ROAMING_STORE", "absent.db")]), 1, &["127.0.0.1:1"]);

@@ -257,7 +257,7 @@ settings! {
         moves: "longer: fewer and larger transactions; shorter: less is read again after a crash",
         programs: &[Program::Consumer],
     }
-    /// File of the SQLite store, where no PostgreSQL is named: the flag goes before a variable that names one
+    /// File of the SQLite store, where no PostgreSQL is named in the same place or a stronger one
     STORE {
         key: "store.file",
         env: "ROAMING_STORE",
@@ -266,7 +266,7 @@ settings! {
         moves: "where it is counted; a new file starts from the beginning of the topic",
         programs: &[Program::Consumer],
     }
-    /// PostgreSQL database of the store, in place of a file: `postgres://role:password@host:5432/database`
+    /// PostgreSQL database of the store, where no file is named in a stronger place: `postgres://role:password@host:5432/database`
     POSTGRES_DSN {
         key: "store.postgres_dsn",
         env: "POSTGRES_DSN",
