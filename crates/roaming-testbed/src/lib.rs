@@ -19,6 +19,7 @@ pub mod profile;
 pub mod retention;
 pub mod services;
 pub mod store;
+mod tell;
 pub mod topic;
 pub mod trial;
 pub mod wait;

@@ -1,6 +1,7 @@
 //! How far a run is, as the page shows it to everybody.
 
 use anyhow::{Context, Result};
+use roaming_events::SimTime;
 use serde::Deserialize;
 
 use crate::Daemon;
@@ -16,6 +17,10 @@ pub struct Observed {
     pub duplicates: u64,
     /// Lanes that are finished.
     pub lanes_finished: usize,
+    /// Simulated time up to which everything is counted.
+    pub watermark: SimTime,
+    /// Simulated time at which the run ends.
+    pub end: SimTime,
 }
 
 #[derive(Deserialize)]

@@ -17,7 +17,8 @@ use crate::setup::{DEADLINE, config, start};
 
 /// Wall time over which a rate is measured.
 const MEASURE: Duration = Duration::from_secs(4);
-/// How long the windows of a run may stay open after its last activity is counted, whatever another run does.
+/// How long the windows of a run may stay open after its last activity is counted, whatever another run does:
+/// from then on the run has only its ends to say.
 const CLOSING_LIMIT: Duration = Duration::from_secs(30);
 const LANES: u16 = 8;
 
@@ -165,8 +166,11 @@ async fn a_run_paused_for_ten_days_holds_no_other_back_and_resumes_without_a_bur
     let until_anchor = due(paused.anchor.sim);
     bench.until_counted("paced", |events, _| events == until_anchor).await;
     bench.load("full", 20, 24 * (DAYS + 1), "max").await;
-    let full = bench.record("full").await.specification;
-    bench.until_counted("full", |_, watermark| watermark >= full.profile.end_of_activity()).await;
+    let full = bench.record("full").await;
+    let of_full = self::emissions(&full);
+    let full = full.specification;
+    let of_activity = of_full.partition_point(|time| *time < full.profile.end_of_activity()) as u64;
+    bench.until_counted("full", |events, _| events >= of_activity).await;
     let activity_counted = Instant::now();
     let of_full = bench.finish("full").await;
     let closing = activity_counted.elapsed();

@@ -2,6 +2,7 @@
 
 use anyhow::{Result, ensure};
 use roaming_testbed::chaos::{self, Form, Kind, Tally};
+use roaming_testbed::tell;
 use roaming_testkit::Seed;
 
 #[test]
@@ -23,7 +24,7 @@ fn whatever_happens_nothing_is_lost_and_nothing_counted_twice() -> Result<()> {
         chaos::run(Seed(1), Form::Short, &kinds, |kind, recovery| tally.recovered(kind, recovery))?;
     tally.proved(&proof);
     // How long recovery takes is for a machine without other work to show: `make chaos` keeps to the goals.
-    println!("{tally}");
+    tell!("{tally}");
     ensure!(proof.dropped > 0, "nothing was sent again, so that nothing was proved: {proof:?}");
     Ok(())
 }

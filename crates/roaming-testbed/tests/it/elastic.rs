@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use roaming_testbed::services::{KafkaOptions, Postgres};
 use roaming_testbed::trial::finished;
 use roaming_testbed::wait::wait_until;
-use roaming_testbed::{Daemon, Platform, ownership};
+use roaming_testbed::{Daemon, Platform, ownership, tell};
 
 /// Replicas of each daemon at the most, and in the end.
 const MOST: usize = 6;
@@ -64,7 +64,7 @@ fn replicas_come_and_go_at_full_speed_and_nothing_is_lost() -> Result<()> {
             Ok(ownership::is_shared(&producers.iter().collect::<Vec<_>>())?
                 && ownership::is_shared(&consumers.iter().collect::<Vec<_>>())?)
         })?;
-        println!("1 to {MOST} replicas of each: shared after {:.1} s", took.as_secs_f64());
+        tell!("1 to {MOST} replicas of each: shared after {:.1} s", took.as_secs_f64());
 
         let leaving: Vec<_> = producers.drain(LEAST..).chain(consumers.drain(LEAST..)).collect();
         for daemon in leaving {
@@ -78,7 +78,7 @@ fn replicas_come_and_go_at_full_speed_and_nothing_is_lost() -> Result<()> {
             finished(&mut consumers[0], name, RUN_LIMIT)?;
             platform.consumer_command(&["verify", "--run", name])?;
         }
-        println!(
+        tell!(
             "the replicas that stayed stood still for {:.1} s (producer) and {:.1} s (consumer) at the longest",
             sent.longest.as_secs_f64(),
             counted.longest.as_secs_f64()

@@ -7,7 +7,7 @@ use roaming_testbed::chaos::counted_anew;
 use roaming_testbed::services::{KafkaOptions, Postgres};
 use roaming_testbed::trial::{events_of, finished};
 use roaming_testbed::wait::wait_until;
-use roaming_testbed::{Daemon, Platform};
+use roaming_testbed::{Daemon, Platform, tell};
 
 /// How long it may take to count again after a service is back.
 const RECOVERY_LIMIT: Duration = Duration::from_mins(1);
@@ -35,10 +35,7 @@ fn a_cluster_of_three_goes_on_without_one_of_them() -> Result<()> {
         let killed = Instant::now();
         platform.kafka.node(1).kill();
         let took = counted_anew(platform, killed, RECOVERY_LIMIT)?;
-        println!(
-            "one broker of three killed: all is counted again after {:.1} s",
-            took.as_secs_f64()
-        );
+        tell!("one broker of three killed: all is counted again after {:.1} s", took.as_secs_f64());
         undisturbed(&mut consumer)?;
         platform.kafka.node(1).start();
         finished(&mut consumer, "three", Duration::from_mins(2))?;

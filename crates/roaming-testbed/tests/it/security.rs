@@ -6,10 +6,10 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use roaming_testbed::Platform;
 use roaming_testbed::services::{Kafka, KafkaOptions, Postgres, PostgresOptions};
 use roaming_testbed::trial::finished;
 use roaming_testbed::wait::wait_until;
+use roaming_testbed::{Platform, tell};
 use tempfile::TempDir;
 
 const LIMIT: Duration = Duration::from_mins(2);
@@ -256,7 +256,7 @@ fn lose_a_right(
         let said = producer.get("/readyz")?;
         Ok(said.contains(topic) && said.contains("grant this client the right to write there"))
     })?;
-    println!("| right to write {topic} lost in a run | /readyz | {} |", producer.get("/readyz")?);
+    tell!("| right to write {topic} lost in a run | /readyz | {} |", producer.get("/readyz")?);
     let start = Instant::now();
     while start.elapsed() < UNREADY_FOR {
         let said = producer.get("/readyz")?;
@@ -327,6 +327,11 @@ fn wrong_identities(secure: &Secure, platform: &Platform) -> Result<()> {
         "unable to get local issuer certificate",
         secure.dsn("roaming:writer-secret", "other-ca.pem"),
     )?;
+    store(
+        "database of another name",
+        "certificate verify failed",
+        secure.dsn("roaming:writer-secret", "ca.pem").replace("127.0.0.1", "localhost"),
+    )?;
     store("wrong database password", "SQLSTATE 28P01", secure.dsn("roaming:guessed", "ca.pem"))?;
     // What it may not do, it may not do either where nothing keeps it to reading.
     store(
@@ -344,7 +349,7 @@ fn wrong_identities(secure: &Secure, platform: &Platform) -> Result<()> {
     wait_until("a refused role in /readyz", LIMIT, || {
         Ok(reader.get("/readyz")?.contains("not roaming_reader"))
     })?;
-    println!("| wrong database role | /readyz | {} |", reader.get("/readyz")?);
+    tell!("| wrong database role | /readyz | {} |", reader.get("/readyz")?);
     Ok(())
 }
 
@@ -361,7 +366,7 @@ fn refused(
     let said = program.log()?;
     let last = said.lines().last().unwrap_or_default();
     let message = last.split("\"error\":\"").last().unwrap_or(last);
-    println!("| {what} | {ended} | {message} |");
+    tell!("| {what} | {ended} | {message} |");
     ensure!(ended.code() == Some(status), "{what}: {ended}, not {status}: {last}");
     ensure!(message.contains(says), "{what}: `{says}` is not in {last}");
     for secret in ["guessed", "-secret"] {

@@ -8,7 +8,7 @@ use roaming_events::LaneDigest;
 use roaming_testbed::services::{KafkaOptions, Postgres};
 use roaming_testbed::trial::{events_of, finished};
 use roaming_testbed::wait::wait_until;
-use roaming_testbed::{Platform, ownership};
+use roaming_testbed::{Platform, ownership, tell};
 
 const SHARE_LIMIT: Duration = Duration::from_mins(1);
 /// Records that a producer freezes with: far more than it has under way to the broker.
@@ -26,7 +26,7 @@ fn one_and_three_producers_put_the_same_bytes_on_the_topic() -> Result<()> {
     };
     let (alone, _) = bytes_of(1)?;
     let (shared, counts) = bytes_of(3)?;
-    println!("events of each of three producers: {counts:?}");
+    tell!("events of each of three producers: {counts:?}");
     let total: u64 = counts.iter().sum();
     ensure!(counts.iter().all(|&count| count * 10 >= total), "not shared: {counts:?}");
     ensure!(alone.len() == 64 && alone == shared, "the lanes differ");
@@ -92,7 +92,7 @@ fn frozen(platform: &Platform) -> Result<()> {
     let (run, _) = finished(&mut consumer, "frozen", RUN_LIMIT)?;
     platform.consumer_command(&["verify", "--run", "frozen"])?;
     let topic = platform.compare_with_generated(&RUN)?;
-    println!(
+    tell!(
         "taken over {:.1} s after the freeze; {repeated} records came twice before the thaw, {} after, {} were dropped",
         took.as_secs_f64(),
         topic.duplicates - repeated,
