@@ -1,6 +1,7 @@
 //! Records that cannot be counted, as they stand on `roaming.events.dlq`.
 
 use std::fmt::Write;
+use std::sync::Arc;
 
 use futures::future::try_join_all;
 use rdkafka::message::{Header, OwnedHeaders};
@@ -10,6 +11,7 @@ use roaming_analytics::RejectReason;
 use roaming_service::kafka::{ClientError, KafkaSettings, LogContext};
 use roaming_service::topics;
 use serde::Serialize;
+use tokio::sync::OnceCell;
 
 use crate::group::Arrival;
 
@@ -111,40 +113,54 @@ fn hex(octets: &[u8]) -> String {
     text
 }
 
-/// Writes dead letters.
+/// Writes dead letters; clones share the client.
 #[derive(Clone)]
 pub(crate) struct DeadLetters {
-    producer: FutureProducer<LogContext>,
+    /// There is none before the first letter: it has a thread that looks for work all the time.
+    producer: Arc<OnceCell<FutureProducer<LogContext>>>,
     settings: KafkaSettings,
 }
 
 impl DeadLetters {
-    pub(crate) fn open(settings: &KafkaSettings) -> Result<Self, ClientError> {
-        let producer = settings
+    pub(crate) fn new(settings: KafkaSettings) -> Self {
+        Self { producer: Arc::default(), settings }
+    }
+
+    /// Writes letters and returns when all are acknowledged; waits for a broker that is away. After an error
+    /// it may be called again.
+    pub(crate) async fn write(&self, letters: &[DeadLetter]) -> Result<(), ClientError> {
+        if letters.is_empty() {
+            return Ok(());
+        }
+        let producer = self.producer.get_or_try_init(async || self.connect()).await?;
+        try_join_all(letters.iter().map(|letter| self.write_one(producer, letter)))
+            .await
+            .map(|_| ())
+    }
+
+    fn connect(&self) -> Result<FutureProducer<LogContext>, ClientError> {
+        self.settings
             .producer()
             // What a broker refuses ends a client that leaves no holes for good. Letters have no order and
             // may be written twice: this client refuses one and takes the next.
             .set("enable.gapless.guarantee", "false")
             .set("enable.idempotence", "false")
             .create_with_context(LogContext::default())
-            .map_err(|source| settings.explain("create a client", source))?;
-        Ok(Self { producer, settings: settings.clone() })
+            .map_err(|source| self.settings.explain("create a client", source))
     }
 
-    /// Writes letters and returns when all are acknowledged; waits for a broker that is away. After an error
-    /// it may be called again.
-    pub(crate) async fn write(&self, letters: &[DeadLetter]) -> Result<(), ClientError> {
-        try_join_all(letters.iter().map(|letter| self.write_one(letter))).await.map(|_| ())
-    }
-
-    async fn write_one(&self, letter: &DeadLetter) -> Result<(), ClientError> {
+    async fn write_one(
+        &self,
+        producer: &FutureProducer<LogContext>,
+        letter: &DeadLetter,
+    ) -> Result<(), ClientError> {
         let (key, value) = (letter.origin(), letter.value());
         let reason = Header { key: "reason", value: Some(letter.reason.as_str()) };
         let record = FutureRecord::to(topics::DEAD_LETTERS)
             .key(&key)
             .payload(&value)
             .headers(OwnedHeaders::new().insert(reason));
-        self.producer
+        producer
             .send(record, Timeout::Never)
             .await
             .map(|_| ())

@@ -98,6 +98,10 @@ impl Sight {
         self.lanes.iter().map(|lane| lane.tally.events).sum()
     }
 
+    fn is_judged(&self) -> bool {
+        matches!(self.verdict, Verdict::Compared(_) | Verdict::Failed(_))
+    }
+
     fn is_summed(&self) -> bool {
         self.summed_events == self.events()
     }
@@ -160,7 +164,10 @@ impl<S: Store> Observer<S> {
             let before = before.iter().find(|sight| sight.run.row.run == run.row.run);
             let mut sight = before.map_or_else(|| Sight::new(Arc::clone(&run)), |s| (**s).clone());
             sight.run = run;
-            self.update(&mut sight, elapsed, is_watched).await?;
+            // Of a run that was compared nothing changes but for what comes twice: only who looks asks for it.
+            if is_watched || !sight.is_judged() {
+                self.update(&mut sight, elapsed, is_watched).await?;
+            }
             self.judge(&mut sight, comparison, events_per_s);
             sights.push(Arc::new(sight));
         }
@@ -221,7 +228,7 @@ impl<S: Store> Observer<S> {
             *comparison = None;
             return;
         }
-        if matches!(sight.verdict, Verdict::Compared(_) | Verdict::Failed(_)) {
+        if sight.is_judged() {
             return;
         }
         if sight.is_finished() {
@@ -303,6 +310,8 @@ mod tests {
         assert!(!shown[0].is_summed() && asked.elapsed() >= SUMS_WAIT_MAX);
 
         let waiting = tokio::spawn(summed_or_last(seen));
+        // It waits by then.
+        tokio::task::yield_now().await;
         sights.send_replace(vec![sight(0)]);
         assert!(waiting.await.unwrap()[0].is_summed());
     }

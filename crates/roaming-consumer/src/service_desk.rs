@@ -93,7 +93,7 @@ impl<S: Store> ServiceDesk<S> {
         Ok(Self {
             store,
             runs,
-            letters: DeadLetters::open(settings)?,
+            letters: DeadLetters::new(settings.clone()),
             ends: Arc::new(LogEnds::open(settings)?),
             last_records: Arc::new(LastRecords::new(settings.clone())),
             owner,

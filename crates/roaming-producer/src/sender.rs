@@ -27,7 +27,7 @@ use crate::wire::{Pace, Turn, Wire, WireError};
 /// How often progress is recorded.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 /// How long the thread rests where no lane can move.
-const IDLE_WAIT: Duration = Duration::from_millis(2);
+const IDLE_WAIT: Duration = Duration::from_millis(5);
 /// The same where nothing is on its way either.
 const REST_WAIT: Duration = Duration::from_millis(10);
 /// How long lanes that are handed over wait for what is on their way. Later than that they are left with

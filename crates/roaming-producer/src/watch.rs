@@ -10,7 +10,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaResult;
 use rdkafka::topic_partition_list::TopicPartitionList;
 use roaming_service::health::Health;
-use roaming_service::kafka::{ClientError, KafkaSettings, LogContext};
+use roaming_service::kafka::{Broker, ClientError, KafkaSettings, LogContext};
 use roaming_service::telemetry::chain;
 use roaming_service::topics;
 use tokio::sync::mpsc;
@@ -20,9 +20,12 @@ use tracing::{info, warn};
 use crate::fleet::TopicPartitions;
 use crate::sender::Command;
 
-/// How often the consumers' offsets are asked for while something is unread.
-const BUSY_INTERVAL: Duration = Duration::from_millis(20);
-/// How often otherwise.
+/// How often the consumers' offsets are asked for while something is unread. Kafka keeps many seconds' work
+/// unread…
+const KAFKA_INTERVAL: Duration = Duration::from_millis(100);
+/// …and the embedded broker some tenths of one.
+const EMBEDDED_INTERVAL: Duration = Duration::from_millis(20);
+/// How often while nothing is.
 const IDLE_INTERVAL: Duration = Duration::from_millis(200);
 /// How long one question may take.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -106,6 +109,10 @@ pub fn run(watch: &Watch, stop: &CancellationToken) -> Result<(), ClientError> {
         .consumer(group)
         .create_with_context(LogContext::default())
         .map_err(|source| settings.explain("create a client", source))?;
+    let busy_interval = match settings.broker {
+        Broker::Kafka => KAFKA_INTERVAL,
+        Broker::Embedded => EMBEDDED_INTERVAL,
+    };
     let (mut partitions, mut looked) = (watch.partitions, Instant::now());
     while !stop.is_cancelled() {
         if looked.elapsed() > LOOK_INTERVAL {
@@ -131,7 +138,7 @@ pub fn run(watch: &Watch, stop: &CancellationToken) -> Result<(), ClientError> {
         // Nothing is assigned: this serves the client's log lines.
         let _ = client.poll(Duration::ZERO);
         // Not in the poll, which spins for the last millisecond of its wait.
-        thread::sleep(if busy { BUSY_INTERVAL } else { IDLE_INTERVAL });
+        thread::sleep(if busy { busy_interval } else { IDLE_INTERVAL });
     }
     Ok(())
 }

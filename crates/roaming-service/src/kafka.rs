@@ -85,8 +85,9 @@ impl KafkaSettings {
             .set("max.in.flight", self.of_broker("5", "1"))
             // JSON repeats itself and shrinks well; lz4 is the codec that costs least and is built in.
             .set("compression.type", "lz4")
-            // Long enough to fill batches at speed, short enough not to be seen when paced.
-            .set("linger.ms", "5")
+            // Long enough to fill batches at speed, also where many producers share the work; short enough
+            // not to be seen when paced.
+            .set("linger.ms", self.of_broker("20", "5"))
             // Bounded memory: at either bound a send is refused, and the sender waits.
             .set("queue.buffering.max.messages", "100000")
             .set("queue.buffering.max.kbytes", "65536");
