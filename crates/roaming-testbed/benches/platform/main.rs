@@ -1,10 +1,11 @@
 //! Speed of the daemons on Apache Kafka and PostgreSQL, each beside a bare client of the same library.
 //!
-//! The producer is measured against a loop that sends the same records from memory, the consumer against a
+//! The producer is measured against a loop that sends records of a run of the same profile from memory, the consumer against a
 //! loop that only reads and against a Kafka Streams program of the same aggregation. The sides alternate,
 //! with the same settings on the same broker; a figure is the median of the rounds. Broker, database and
 //! clients share the machine. At last: how long after an event is sent it is counted, at a fixed rate, the
-//! whole path with several replicas of each daemon, and a run of a hundred million events.
+//! whole path with several replicas of each daemon, and a run of a hundred million events. An argument names
+//! one of these parts: `clients`, `delay`, `replicas` or `long-run`.
 
 mod bare;
 mod delay;
@@ -47,8 +48,6 @@ const STREAMS_GOAL: f64 = 5.0;
 const ROUND_LIMIT: Duration = Duration::from_mins(3);
 /// How often a daemon is asked how far it is: each question costs it about a millisecond.
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
-/// Payloads that Kafka's own tool draws from.
-const TOOL_PAYLOADS: usize = 100_000;
 
 /// First arguments of the processes of the bare clients.
 const BARE_PRODUCER: &str = "bare-producer";
@@ -60,18 +59,42 @@ fn main() -> Result<()> {
     let measured = match arguments.as_slice() {
         [BARE_PRODUCER, servers, file] => bare::produce(servers, Path::new(file), PRODUCED_RUNS)?,
         [BARE_CONSUMER, servers] => bare::consume(servers)?,
-        _ => return compare(),
+        // Cargo adds flags of its own.
+        parts => return report(parts.iter().copied().find(|part| !part.starts_with('-'))),
     };
     println!("{}", serde_json::to_string(&measured)?);
     Ok(())
 }
 
-fn compare() -> Result<()> {
+/// A part of the benchmark, by its name.
+type Part = (&'static str, fn(&Postgres) -> Result<()>);
+
+const PARTS: [Part; 4] = [
+    ("clients", compare),
+    ("delay", delay::report),
+    ("replicas", replicas::report),
+    ("long-run", long_run::report),
+];
+
+/// Measures one part, or all.
+fn report(wanted: Option<&str>) -> Result<()> {
     println!("{}", machine()?);
+    let is_wanted = |(name, _): &&Part| wanted.is_none_or(|wanted| wanted == *name);
+    let parts: Vec<_> = PARTS.iter().filter(is_wanted).collect();
+    ensure!(
+        !parts.is_empty(),
+        "no part has this name; there are {}",
+        PARTS.map(|(name, _)| name).join(", ")
+    );
+    let postgres = Postgres::shared();
+    parts.iter().try_for_each(|(_, report)| report(postgres))
+}
+
+/// Measures each daemon beside its peers.
+fn compare(postgres: &Postgres) -> Result<()> {
     let streams = Streams::build()?;
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("records");
-    let postgres = Postgres::shared();
     Platform::with(postgres, &KafkaOptions::default(), |platform| {
         let events = trial::events_of(platform, &["--profile", "demo", "--name", "bench"])?;
         println!("profile demo: {events} events in {LANES} lanes, {ROUNDS} rounds, medians");
@@ -84,10 +107,7 @@ fn compare() -> Result<()> {
         compare_consumers(platform, postgres, &streams, events * CONSUMED_RUNS)?;
         compare_producers(platform, &file, events)?;
         report_tool(platform, folder.path(), events)
-    })?;
-    delay::report(postgres)?;
-    replicas::report(postgres)?;
-    long_run::report(postgres)
+    })
 }
 
 fn compare_consumers(
@@ -269,9 +289,8 @@ fn report_tool(platform: &Platform, folder: &Path, events: u64) -> Result<()> {
         "--lane",
         "0",
     ])?;
-    let payloads: Vec<_> = generated.lines().take(TOOL_PAYLOADS).collect();
     let file = folder.join("payloads");
-    fs::write(&file, payloads.join("\n"))?;
+    fs::write(&file, generated.trim_end())?;
     let said = platform.kafka.tool(
         "org.apache.kafka.tools.ProducerPerformance",
         &[
@@ -287,7 +306,7 @@ fn report_tool(platform: &Platform, folder: &Path, events: u64) -> Result<()> {
             "acks=all",
             "enable.idempotence=true",
             "compression.type=lz4",
-            "linger.ms=5",
+            "linger.ms=20",
             "max.in.flight.requests.per.connection=5",
             "buffer.memory=67108864",
         ],
