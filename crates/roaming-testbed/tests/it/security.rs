@@ -329,7 +329,7 @@ fn wrong_identities(secure: &Secure, platform: &Platform) -> Result<()> {
     )?;
     store(
         "database of another name",
-        "certificate verify failed",
+        "hostname mismatch",
         secure.dsn("roaming:writer-secret", "ca.pem").replace("127.0.0.1", "localhost"),
     )?;
     store("wrong database password", "SQLSTATE 28P01", secure.dsn("roaming:guessed", "ca.pem"))?;
