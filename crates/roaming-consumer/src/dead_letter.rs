@@ -1,17 +1,17 @@
 //! Records that cannot be counted, as they stand on `roaming.events.dlq`.
 
 use std::fmt::Write;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use futures::future::try_join_all;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::util::Timeout;
 use roaming_analytics::RejectReason;
-use roaming_service::kafka::{ClientError, KafkaSettings, LogContext};
+use roaming_service::kafka::{ClientError, KafkaSettings, KnownBrokers, LogContext, forgotten};
 use roaming_service::topics;
 use serde::Serialize;
-use tokio::sync::OnceCell;
 
 use crate::group::Arrival;
 
@@ -21,6 +21,9 @@ use crate::group::Arrival;
 const KEY_OCTETS_MAX: usize = 1024;
 const PAYLOAD_OCTETS_MAX: usize = 65_536;
 const DETAIL_OCTETS_MAX: usize = 1024;
+/// How often a letter that is on its way looks whether its client knows a broker.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+const OPERATION: &str = "write to roaming.events.dlq";
 
 /// A record that was not counted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -117,13 +120,19 @@ fn hex(octets: &[u8]) -> String {
 #[derive(Clone)]
 pub(crate) struct DeadLetters {
     /// There is none before the first letter: it has a thread that looks for work all the time.
-    producer: Arc<OnceCell<FutureProducer<LogContext>>>,
+    client: Arc<Mutex<Option<Client>>>,
     settings: KafkaSettings,
+}
+
+#[derive(Clone)]
+struct Client {
+    producer: FutureProducer<LogContext>,
+    brokers: Arc<KnownBrokers>,
 }
 
 impl DeadLetters {
     pub(crate) fn new(settings: KafkaSettings) -> Self {
-        Self { producer: Arc::default(), settings }
+        Self { client: Arc::default(), settings }
     }
 
     /// Writes letters and returns when all are acknowledged; waits for a broker that is away. After an error
@@ -132,21 +141,44 @@ impl DeadLetters {
         if letters.is_empty() {
             return Ok(());
         }
-        let producer = self.producer.get_or_try_init(async || self.connect()).await?;
-        try_join_all(letters.iter().map(|letter| self.write_one(producer, letter)))
-            .await
-            .map(|_| ())
+        let Client { producer, brokers } = self.client()?;
+        let written = try_join_all(letters.iter().map(|letter| self.write_one(&producer, letter)));
+        tokio::select! {
+            written = written => written.map(drop),
+            () = are_forgotten(&brokers) => {
+                // The next letter takes another client; who shares this one finds the same out.
+                self.lock().take_if(|client| Arc::ptr_eq(&client.brokers, &brokers));
+                Err(self.settings.explain(OPERATION, forgotten()))
+            }
+        }
     }
 
-    fn connect(&self) -> Result<FutureProducer<LogContext>, ClientError> {
-        self.settings
+    /// Returns the client, or makes it.
+    fn client(&self) -> Result<Client, ClientError> {
+        let mut shared = self.lock();
+        match &*shared {
+            Some(client) => Ok(client.clone()),
+            None => Ok(shared.insert(self.connect()?).clone()),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Client>> {
+        self.client.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn connect(&self) -> Result<Client, ClientError> {
+        let context = LogContext::default();
+        let brokers = Arc::clone(context.brokers());
+        let producer = self
+            .settings
             .producer()
             // What a broker refuses ends a client that leaves no holes for good. Letters have no order and
             // may be written twice: this client refuses one and takes the next.
             .set("enable.gapless.guarantee", "false")
             .set("enable.idempotence", "false")
-            .create_with_context(LogContext::default())
-            .map_err(|source| self.settings.explain("create a client", source))
+            .create_with_context(context)
+            .map_err(|source| self.settings.explain("create a client", source))?;
+        Ok(Client { producer, brokers })
     }
 
     async fn write_one(
@@ -164,7 +196,14 @@ impl DeadLetters {
             .send(record, Timeout::Never)
             .await
             .map(|_| ())
-            .map_err(|(source, _)| self.settings.explain("write to roaming.events.dlq", source))
+            .map_err(|(source, _)| self.settings.explain(OPERATION, source))
+    }
+}
+
+/// Returns where the client is to be given up for another.
+async fn are_forgotten(brokers: &KnownBrokers) {
+    while !brokers.are_forgotten() {
+        tokio::time::sleep(LOOK_INTERVAL).await;
     }
 }
 

@@ -1,9 +1,11 @@
 //! Membership of the consumer group: which partitions are ours.
 
-use std::mem;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+use std::{mem, thread};
 
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
@@ -13,7 +15,8 @@ use rdkafka::message::Message;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::RDKafkaRespErr;
 use roaming_service::kafka::{
-    CONSUMER_GROUP, KafkaSettings, fatal_or, log_library_error, log_library_line,
+    CONSUMER_GROUP, KafkaSettings, KnownBrokers, REPLACED_INTERVAL, fatal_or, log_library_error,
+    log_library_line,
 };
 use roaming_service::telemetry::chain;
 use roaming_service::topics;
@@ -93,10 +96,37 @@ pub struct Arrival<'a> {
 }
 
 /// A member of the group on Kafka, subscribed to `roaming.events`; or who reads all of it alone.
+///
+/// A client that is lost is given up for another, once its partitions are given up: to the intake that is a
+/// rebalance like any other.
 pub(crate) struct KafkaGroup {
-    consumer: BaseConsumer<Context>,
-    /// Whether the group is told anything.
-    is_member: bool,
+    settings: KafkaSettings,
+    share: Share,
+    consumer: RefCell<BaseConsumer<Context>>,
+    /// Partitions that [`Group::give_up`] is owed for.
+    owed: RefCell<BTreeSet<u16>>,
+    client: Cell<Client>,
+    /// When the group took the one before for another member.
+    replaced: Cell<Option<Instant>>,
+}
+
+/// What is read.
+#[derive(Clone, Copy)]
+enum Share {
+    /// What the group gives its member.
+    OfMember,
+    /// All of so many partitions, outside of any group, which is told nothing.
+    Whole(u16),
+}
+
+/// How the client is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Client {
+    Well,
+    /// It reads nothing any more, and the intake has not heard of it.
+    Lost,
+    /// The intake gives its partitions up.
+    Leaving,
 }
 
 /// Collects changes of the assignment, which the library tells from within a poll.
@@ -106,36 +136,112 @@ struct Context {
     has_changes: AtomicBool,
     /// Set when the member leaves for good: nobody will call [`Group::give_up`] any more.
     is_leaving: AtomicBool,
+    brokers: KnownBrokers,
 }
 
 impl KafkaGroup {
     pub(crate) fn join(settings: &KafkaSettings) -> Result<Self, ConsumerError> {
-        let failed = |source| settings.explain("join the consumer group", source);
-        let consumer: BaseConsumer<Context> = settings
-            .consumer(CONSUMER_GROUP)
-            .create_with_context(Context::default())
-            .map_err(failed)?;
-        consumer.subscribe(&[topics::EVENTS]).map_err(failed)?;
-        Ok(Self { consumer, is_member: true })
+        Self::open(settings, Share::OfMember)
     }
 
     /// Takes all partitions, outside of any group.
     pub(crate) fn whole(settings: &KafkaSettings, partitions: u16) -> Result<Self, ConsumerError> {
-        let failed = |source| settings.explain("read roaming.events", source);
-        let consumer: BaseConsumer<Context> = settings
-            .consumer(CONSUMER_GROUP)
-            .create_with_context(Context::default())
-            .map_err(failed)?;
-        let numbers: Vec<u16> = (0..partitions).collect();
-        Context::assign(&consumer, &mut list(&numbers)).map_err(failed)?;
-        consumer.context().push(Change::Assigned(numbers));
-        Ok(Self { consumer, is_member: false })
+        Self::open(settings, Share::Whole(partitions))
     }
+
+    fn open(settings: &KafkaSettings, share: Share) -> Result<Self, ConsumerError> {
+        let failed = |source| settings.explain("read roaming.events", source);
+        Ok(Self {
+            consumer: RefCell::new(connect(settings, share).map_err(failed)?),
+            settings: settings.clone(),
+            share,
+            owed: RefCell::default(),
+            client: Cell::new(Client::Well),
+            replaced: Cell::default(),
+        })
+    }
+
+    /// Whether an error means that another client may go on where this one cannot.
+    ///
+    /// A member with a name that was silent for longer than its session time-out may be taken for two when it is
+    /// back: librdkafka 2.12 speaks once more as the one that it was. Where that repeats itself there are two.
+    fn is_mendable(&self, error: &KafkaError) -> bool {
+        if *error != KafkaError::MessageConsumptionFatal(RDKafkaErrorCode::FencedInstanceId) {
+            return false;
+        }
+        let now = Instant::now();
+        let before = self.replaced.replace(Some(now));
+        before.is_none_or(|before| now.duration_since(before) > REPLACED_INTERVAL)
+    }
+
+    fn owe(&self, changes: &[Change]) {
+        for change in changes {
+            if let Change::Revoked(partitions) = change {
+                self.owed.borrow_mut().extend(partitions);
+            }
+        }
+    }
+
+    /// Lets the intake give up what the lost client had.
+    fn leave(&self) {
+        self.client.set(Client::Leaving);
+        let consumer = self.consumer.borrow();
+        consumer.context().is_leaving.store(true, Ordering::Release);
+        match consumer.assignment() {
+            Ok(assigned) => {
+                let mut partitions: BTreeSet<u16> = numbers(&assigned).into_iter().collect();
+                partitions.retain(|partition| !self.owed.borrow().contains(partition));
+                if !partitions.is_empty() {
+                    consumer.context().push(Change::Revoked(partitions.into_iter().collect()));
+                }
+            }
+            Err(error) => error!(error = chain(&error), "partitions of a lost client not known"),
+        }
+    }
+
+    /// Takes another client in place of the lost one, whose partitions are given up.
+    fn replace(&self) -> KafkaResult<()> {
+        let lost = self.consumer.replace(connect(&self.settings, self.share)?);
+        self.client.set(Client::Well);
+        // It waits for brokers that it does not know before it ends.
+        thread::spawn(move || drop(lost));
+        Ok(())
+    }
+}
+
+fn connect(settings: &KafkaSettings, share: Share) -> KafkaResult<BaseConsumer<Context>> {
+    let consumer: BaseConsumer<Context> =
+        settings.consumer(CONSUMER_GROUP).create_with_context(Context::default())?;
+    match share {
+        Share::OfMember => consumer.subscribe(&[topics::EVENTS])?,
+        Share::Whole(partitions) => {
+            let numbers: Vec<u16> = (0..partitions).collect();
+            Context::assign(&consumer, &mut list(&numbers))?;
+            consumer.context().push(Change::Assigned(numbers));
+        }
+    }
+    Ok(consumer)
 }
 
 impl Group for KafkaGroup {
     fn poll<R>(&self, take: impl FnOnce(Result<Arrival<'_>, KafkaError>) -> R) -> Option<R> {
-        let polled = self.consumer.poll(Duration::ZERO)?;
+        match self.client.get() {
+            Client::Well => {}
+            Client::Leaving if self.owed.borrow().is_empty() => {
+                if let Err(error) = self.replace() {
+                    return Some(take(Err(error)));
+                }
+            }
+            Client::Lost | Client::Leaving => return None,
+        }
+        let consumer = self.consumer.borrow();
+        let Some(polled) = consumer.poll(Duration::ZERO) else {
+            if consumer.context().brokers.are_forgotten() {
+                warn!("the client has forgotten all brokers, another one takes its place");
+                self.client.set(Client::Lost);
+            }
+            return None;
+        };
         Some(match &polled {
             Ok(message) => take(Ok(Arrival {
                 partition: message.partition().unsigned_abs() as u16,
@@ -144,22 +250,34 @@ impl Group for KafkaGroup {
                 key: message.key().unwrap_or_default(),
                 payload: message.payload().unwrap_or_default(),
             })),
-            Err(error) => take(Err(fatal_or(self.consumer.client(), error.clone()))),
+            Err(error) => {
+                let error = fatal_or(consumer.client(), error.clone());
+                if self.is_mendable(&error) {
+                    warn!(error = chain(&error), "the client is lost, another one takes its place");
+                    self.client.set(Client::Lost);
+                    return None;
+                }
+                take(Err(error))
+            }
         })
     }
 
     fn changes(&self) -> Vec<Change> {
-        let context = self.consumer.context();
-        if context.has_changes.swap(false, Ordering::Acquire) {
-            mem::take(&mut *context.lock())
-        } else {
-            Vec::new()
+        let mut changes = self.consumer.borrow().context().take();
+        self.owe(&changes);
+        if self.client.get() == Client::Lost {
+            self.leave();
+            let further = self.consumer.borrow().context().take();
+            self.owe(&further);
+            changes.extend(further);
         }
+        changes
     }
 
     fn resume(&self, partition: u16, offset: u64) -> Result<bool, ConsumerError> {
         let place = Offset::Offset(offset.cast_signed());
-        match self.consumer.seek(topics::EVENTS, i32::from(partition), place, SEEK_TIMEOUT) {
+        match self.consumer.borrow().seek(topics::EVENTS, i32::from(partition), place, SEEK_TIMEOUT)
+        {
             Ok(()) => {}
             // A partition that was assigned a moment ago has not started yet.
             Err(KafkaError::Seek(_)) => return Ok(false),
@@ -167,9 +285,8 @@ impl Group for KafkaGroup {
                 return Err(ConsumerError::Operation { operation: "move to an offset", source });
             }
         }
-        self.consumer.resume(&list(&[partition])).map_err(|source| ConsumerError::Operation {
-            operation: "resume a partition",
-            source,
+        self.consumer.borrow().resume(&list(&[partition])).map_err(|source| {
+            ConsumerError::Operation { operation: "resume a partition", source }
         })?;
         Ok(true)
     }
@@ -180,7 +297,7 @@ impl Group for KafkaGroup {
         let mut leaders = list(partitions);
         let asked = leaders
             .set_all_offsets(Offset::End)
-            .and_then(|()| self.consumer.offsets_for_times(leaders, ROUSE_TIMEOUT));
+            .and_then(|()| self.consumer.borrow().offsets_for_times(leaders, ROUSE_TIMEOUT));
         if let Err(error) = asked {
             debug!(error = chain(&error), "partitions are fetched when their broker is asked next");
         }
@@ -188,7 +305,7 @@ impl Group for KafkaGroup {
 
     fn pause(&self, partition: u16) -> Result<(), ConsumerError> {
         let failed = |source| ConsumerError::Operation { operation: "pause a partition", source };
-        self.consumer.pause(&list(&[partition])).map_err(failed)
+        self.consumer.borrow().pause(&list(&[partition])).map_err(failed)
     }
 
     fn commit(
@@ -196,7 +313,7 @@ impl Group for KafkaGroup {
         offsets: impl IntoIterator<Item = (u16, u64)>,
         mode: CommitMode,
     ) -> KafkaResult<()> {
-        if !self.is_member {
+        if matches!(self.share, Share::Whole(_)) || self.client.get() != Client::Well {
             return Ok(());
         }
         let mut list = TopicPartitionList::new();
@@ -204,16 +321,20 @@ impl Group for KafkaGroup {
             let offset = Offset::Offset(offset.cast_signed());
             list.add_partition_offset(topics::EVENTS, i32::from(partition), offset)?;
         }
-        if list.count() == 0 { Ok(()) } else { self.consumer.commit(&list, mode) }
+        if list.count() == 0 { Ok(()) } else { self.consumer.borrow().commit(&list, mode) }
     }
 
     fn has_lost_assignment(&self) -> bool {
-        self.consumer.assignment_lost()
+        self.client.get() != Client::Well || self.consumer.borrow().assignment_lost()
     }
 
     fn give_up(&self, partitions: &[u16]) -> Result<(), ConsumerError> {
         let failed = |source| ConsumerError::Operation { operation: "give partitions up", source };
-        self.consumer.incremental_unassign(&list(partitions)).map_err(failed)
+        self.owed.borrow_mut().retain(|partition| !partitions.contains(partition));
+        if self.client.get() != Client::Well {
+            return Ok(());
+        }
+        self.consumer.borrow().incremental_unassign(&list(partitions)).map_err(failed)
     }
 }
 
@@ -222,7 +343,7 @@ impl Drop for KafkaGroup {
     fn drop(&mut self) {
         // Dropping the client asks once more to give everything up and waits for the answer, which from
         // here on is given at once; one that was asked for before is owed still.
-        self.consumer.context().is_leaving.store(true, Ordering::Release);
+        self.consumer.borrow().context().is_leaving.store(true, Ordering::Release);
         for change in self.changes() {
             if let Change::Revoked(partitions) = change
                 && let Err(error) = self.give_up(&partitions)
@@ -241,10 +362,23 @@ fn list(partitions: &[u16]) -> TopicPartitionList {
     list
 }
 
+fn numbers(list: &TopicPartitionList) -> Vec<u16> {
+    list.elements().iter().map(|element| element.partition().unsigned_abs() as u16).collect()
+}
+
 impl Context {
     fn lock(&self) -> MutexGuard<'_, Vec<Change>> {
         // Every write is one push, so that a poisoned lock holds nothing half-done.
         self.changes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns what changed since the last call.
+    fn take(&self) -> Vec<Change> {
+        if self.has_changes.swap(false, Ordering::Acquire) {
+            mem::take(&mut *self.lock())
+        } else {
+            Vec::new()
+        }
     }
 
     fn push(&self, change: Change) {
@@ -276,6 +410,10 @@ impl ClientContext for Context {
     fn error(&self, error: KafkaError, reason: &str) {
         log_library_error(&error, reason);
     }
+
+    fn stats_raw(&self, statistics: &[u8]) {
+        self.brokers.read(statistics);
+    }
 }
 
 impl ConsumerContext for Context {
@@ -285,11 +423,7 @@ impl ConsumerContext for Context {
         what: RDKafkaRespErr,
         partitions: &mut TopicPartitionList,
     ) {
-        let numbers = partitions
-            .elements()
-            .iter()
-            .map(|element| element.partition().unsigned_abs() as u16)
-            .collect();
+        let numbers = numbers(partitions);
         let is_leaving = self.is_leaving.load(Ordering::Acquire);
         match RDKafkaErrorCode::from(what) {
             RDKafkaErrorCode::AssignPartitions if !is_leaving => {

@@ -1,7 +1,7 @@
 //! The desk of the daemon: does what the intake thread asks of store and broker, beside it.
 
-use std::sync::Arc;
 use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -196,16 +196,18 @@ async fn of_partition(ends: Arc<LogEnds>, partition: u16) -> KafkaResult<Ends> {
 
 /// Asks the broker where partitions begin and end.
 pub(crate) struct LogEnds {
-    client: BaseConsumer<LogContext>,
     settings: KafkaSettings,
+    /// Given up for another where a question fails: it may have
+    /// [forgotten all brokers](roaming_service::kafka::KnownBrokers).
+    client: Mutex<Arc<Client>>,
 }
+
+/// Nobody polls it: it only asks.
+type Client = BaseConsumer<LogContext>;
 
 impl LogEnds {
     pub(crate) fn open(settings: &KafkaSettings) -> Result<Self, ClientError> {
-        let client = settings
-            .reader()
-            .create_with_context(LogContext::default())
-            .map_err(|source| settings.explain("create a client", source))?;
+        let client = Mutex::new(connect(settings)?);
         Ok(Self { client, settings: settings.clone() })
     }
 
@@ -215,21 +217,47 @@ impl LogEnds {
 
     /// Blocks for at most three times [`ENDS_TIMEOUT`].
     pub(crate) fn of(&self, partition: u16) -> KafkaResult<Ends> {
-        let ask =
-            || self.client.fetch_watermarks(topics::EVENTS, i32::from(partition), ENDS_TIMEOUT);
-        let mut found = ask();
-        if found.is_err() {
-            // A broker that has just started may say that the topic has no partitions, which this
-            // client, having nothing assigned, would go on believing until it is told to look.
-            self.client.fetch_metadata(Some(topics::EVENTS), ENDS_TIMEOUT)?;
-            found = ask();
-        }
-        let (low, high) = found?;
-        Ok(Ends { low: low.max(0).cast_unsigned(), high: high.max(0).cast_unsigned() })
+        self.ask(|client| {
+            let ask =
+                || client.fetch_watermarks(topics::EVENTS, i32::from(partition), ENDS_TIMEOUT);
+            let mut found = ask();
+            if found.is_err() {
+                // A broker that has just started may say that the topic has no partitions, which this
+                // client, having nothing assigned, would go on believing until it is told to look.
+                client.fetch_metadata(Some(topics::EVENTS), ENDS_TIMEOUT)?;
+                found = ask();
+            }
+            let (low, high) = found?;
+            Ok(Ends { low: low.max(0).cast_unsigned(), high: high.max(0).cast_unsigned() })
+        })
     }
 
     /// Blocks for at most [`ENDS_TIMEOUT`]. What the broker says of the topic is another matter.
     fn call_broker(&self) -> KafkaResult<()> {
-        self.client.fetch_metadata(Some(topics::EVENTS), ENDS_TIMEOUT).map(drop)
+        self.ask(|client| client.fetch_metadata(Some(topics::EVENTS), ENDS_TIMEOUT).map(drop))
     }
+
+    fn ask<T>(&self, question: impl FnOnce(&Client) -> KafkaResult<T>) -> KafkaResult<T> {
+        let client = Arc::clone(&self.lock());
+        let answer = question(&client);
+        if answer.is_err() {
+            let mut current = self.lock();
+            // Where it is another one, somebody else has failed with this one before.
+            if Arc::ptr_eq(&current, &client)
+                && let Ok(next) = connect(&self.settings)
+            {
+                *current = next;
+            }
+        }
+        answer
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Arc<Client>> {
+        self.client.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn connect(settings: &KafkaSettings) -> Result<Arc<Client>, ClientError> {
+    let client = settings.admin().create_with_context(LogContext::default());
+    client.map(Arc::new).map_err(|source| settings.explain("create a client", source))
 }

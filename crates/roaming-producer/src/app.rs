@@ -125,7 +125,7 @@ impl App {
 
         let (settings, stop, member_health) = (config.kafka, tasks.stop_token(), health.clone());
         tasks.spawn_thread("group", move || {
-            ownership::run(&settings, commands, member_health, &stop)
+            ownership::run(&settings, &commands, &member_health, &stop)
         })?;
 
         health.enter(Phase::Running);

@@ -9,7 +9,9 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Message};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext};
 use roaming_events::Sequence;
-use roaming_service::kafka::{ClientError, KafkaSettings, log_library_error, log_library_line};
+use roaming_service::kafka::{
+    ClientError, KafkaSettings, KnownBrokers, forgotten, log_library_error, log_library_line,
+};
 
 /// How long the report that says why a client is lost may come after those that only say that it is.
 const CAUSE_TIMEOUT: Duration = Duration::from_millis(500);
@@ -163,6 +165,9 @@ fn remedy(source: &KafkaError) -> &'static str {
         Some(Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::UnknownPartition) => {
             "`roaming-producer topics check` says which topics or partitions are missing"
         }
+        Some(Code::AllBrokersDown) => {
+            "another client asks for the brokers again; start one at the addresses of --bootstrap-servers or BOOTSTRAP_SERVERS where there is none"
+        }
         _ => "`roaming-producer topics check` says which settings of a topic refuse them",
     }
 }
@@ -201,7 +206,11 @@ impl Client for KafkaClient {
         deliveries.append(&mut reports.delivered);
         let failure = reports.failure.take();
         drop(reports);
-        failure.map_or(Ok(()), |source| Err(self.undelivered(source)))
+        let is_forgotten = self.producer.context().brokers.are_forgotten();
+        match failure.or_else(|| is_forgotten.then(forgotten)) {
+            None => Ok(()),
+            Some(source) => Err(self.undelivered(source)),
+        }
     }
 }
 
@@ -241,6 +250,7 @@ fn is_consequence(error: &KafkaError) -> bool {
 #[derive(Default)]
 struct Reports {
     collected: Mutex<Collected>,
+    brokers: KnownBrokers,
 }
 
 #[derive(Default)]
@@ -270,6 +280,10 @@ impl ClientContext for Reports {
 
     fn error(&self, error: KafkaError, reason: &str) {
         log_library_error(&error, reason);
+    }
+
+    fn stats_raw(&self, statistics: &[u8]) {
+        self.brokers.read(statistics);
     }
 }
 

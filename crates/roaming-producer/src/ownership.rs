@@ -1,8 +1,10 @@
 //! Membership in the group of producers: who is assigned a partition of `roaming.lanes` owns its lanes.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::sync_channel;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rdkafka::client::ClientContext;
@@ -13,7 +15,8 @@ use rdkafka::message::Message;
 use rdkafka::topic_partition_list::TopicPartitionList;
 use roaming_service::health::Health;
 use roaming_service::kafka::{
-    ClientError, KafkaSettings, PRODUCER_GROUP, fatal_or, log_library_error, log_library_line,
+    ClientError, KafkaSettings, KnownBrokers, PRODUCER_GROUP, REPLACED_INTERVAL, fatal_or,
+    forgotten, log_library_error, log_library_line,
 };
 use roaming_service::telemetry::chain;
 use roaming_service::topics;
@@ -40,33 +43,84 @@ const HEALTH_LANES: &str = "lanes";
 /// Takes part in the group until `stop`, and leaves it then; has a thread of its own.
 ///
 /// Leaving takes the same way as losing partitions to another member: their lanes stop, and their
-/// progress is recorded, before it returns.
+/// progress is recorded, before it returns. A client that is lost leaves too, and another one joins.
 ///
 /// # Errors
 /// Fails where the client library refuses the settings, and where another member has this one's name. A broker
 /// that is away is waited for.
 pub fn run(
     settings: &KafkaSettings,
-    commands: mpsc::Sender<Command>,
-    health: Health,
+    commands: &mpsc::Sender<Command>,
+    health: &Health,
     stop: &CancellationToken,
 ) -> Result<(), ClientError> {
-    health.hold(HEALTH_GROUP, "waiting for partitions of roaming.lanes");
-    let membership = Membership { commands, health, assignment: Mutex::default() };
+    // When the group took this member for another one.
+    let mut replaced: Option<Instant> = None;
+    while !stop.is_cancelled() {
+        health.hold(HEALTH_GROUP, "waiting for partitions of roaming.lanes");
+        let consumer = join(settings, commands.clone(), health.clone())?;
+        let member = Arc::clone(consumer.context());
+        let result = take_part(settings, &consumer, stop);
+        if result.is_err() {
+            // Its partitions are another one's, or will be.
+            member.leave();
+            // It waits for brokers that it does not know before it ends.
+            thread::spawn(move || drop(consumer));
+        } else {
+            // The revocation below runs, and the group hears that the member is gone.
+            drop(consumer);
+        }
+        match result {
+            Ok(()) => {}
+            // A member with a name that was silent for longer than its session time-out may be taken for two when
+            // it is back: librdkafka 2.12 speaks once more as the one that it was.
+            Err(error @ ClientError::Replaced { .. }) => {
+                let before = replaced.replace(Instant::now());
+                if before.is_some_and(|before| before.elapsed() < REPLACED_INTERVAL) {
+                    return Err(error);
+                }
+                warn!(error = chain(&error), "the client is lost, another one takes its place");
+            }
+            Err(error @ ClientError::Unreachable { .. }) => {
+                warn!(
+                    error = chain(&error),
+                    "the client has forgotten all brokers, another one takes its place"
+                );
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+fn join(
+    settings: &KafkaSettings,
+    commands: mpsc::Sender<Command>,
+    health: Health,
+) -> Result<BaseConsumer<Membership>, ClientError> {
     let consumer: BaseConsumer<Membership> = settings
         .consumer(PRODUCER_GROUP)
         // Progress is always read whole. What compaction removed meanwhile was replaced.
         .set("auto.offset.reset", "earliest")
         .set("enable.partition.eof", "true")
-        .create_with_context(membership)
+        .create_with_context(Membership::new(commands, health))
         .map_err(|source| settings.explain("create a client", source))?;
     consumer
         .subscribe(&[topics::LANES])
         .map_err(|source| settings.explain("subscribe to roaming.lanes", source))?;
+    Ok(consumer)
+}
+
+/// Takes part until `stop`, or until the client is lost: that is an error.
+fn take_part(
+    settings: &KafkaSettings,
+    consumer: &BaseConsumer<Membership>,
+    stop: &CancellationToken,
+) -> Result<(), ClientError> {
+    let member = consumer.context();
     // When roaming.lanes was refused, or asked for again after that.
     let mut refused: Option<Instant> = None;
     while !stop.is_cancelled() {
-        let member = consumer.context();
         match consumer.poll(POLL_INTERVAL) {
             Some(Ok(message)) => {
                 let key = message.key().unwrap_or_default();
@@ -96,15 +150,16 @@ pub fn run(
                     }
                 }
             },
+            None if member.brokers.are_forgotten() => {
+                return Err(settings.explain(TAKE_PART, forgotten()));
+            }
             None => {}
         }
         if refused.is_some_and(|at| at.elapsed() > ASK_AGAIN_INTERVAL) {
             refused = Some(Instant::now());
-            ask_again(&consumer);
+            ask_again(consumer);
         }
     }
-    // Dropping it closes it: the revocation below runs, and the group hears that the member is gone.
-    drop(consumer);
     Ok(())
 }
 
@@ -128,9 +183,25 @@ struct Membership {
     commands: mpsc::Sender<Command>,
     health: Health,
     assignment: Mutex<Assignment>,
+    /// What the client has, owned or still being read.
+    partitions: Mutex<BTreeSet<u16>>,
+    /// Whether the client is lost and has given up what it had.
+    has_left: AtomicBool,
+    brokers: KnownBrokers,
 }
 
 impl Membership {
+    fn new(commands: mpsc::Sender<Command>, health: Health) -> Self {
+        Self {
+            commands,
+            health,
+            assignment: Mutex::default(),
+            partitions: Mutex::default(),
+            has_left: AtomicBool::new(false),
+            brokers: KnownBrokers::default(),
+        }
+    }
+
     /// Says what this client may not do.
     fn hold(&self, part: &'static str, error: &ClientError) {
         warn!(error = chain(error), "a right is missing");
@@ -167,10 +238,22 @@ impl Membership {
             info!(?partitions, "partitions of lanes assigned, reading their progress");
         }
         self.assignment().assigned(partitions);
+        self.partitions().extend(partitions);
         self.health.release(HEALTH_GROUP);
     }
 
-    fn revoked(&self, partitions: BTreeSet<u16>) {
+    /// Gives up all that the client has; what the library says of it from here on is about nothing.
+    fn leave(&self) {
+        self.has_left.store(true, Ordering::Release);
+        let all = self.partitions().clone();
+        self.revoked(all);
+    }
+
+    fn revoked(&self, mut partitions: BTreeSet<u16>) {
+        partitions.retain(|partition| self.partitions().remove(partition));
+        if partitions.is_empty() {
+            return;
+        }
         self.assignment().revoked(&partitions);
         let (done, rest) = sync_channel(1);
         let told = self.commands.blocking_send(Command::Revoked { partitions, done });
@@ -179,6 +262,10 @@ impl Membership {
                 "lanes did not come to rest in time; their next owner repeats what is not recorded"
             );
         }
+    }
+
+    fn partitions(&self) -> MutexGuard<'_, BTreeSet<u16>> {
+        self.partitions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn assignment(&self) -> MutexGuard<'_, Assignment> {
@@ -194,10 +281,17 @@ impl ClientContext for Membership {
     fn error(&self, error: KafkaError, reason: &str) {
         log_library_error(&error, reason);
     }
+
+    fn stats_raw(&self, statistics: &[u8]) {
+        self.brokers.read(statistics);
+    }
 }
 
 impl ConsumerContext for Membership {
     fn pre_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        if self.has_left.load(Ordering::Acquire) {
+            return;
+        }
         match rebalance {
             Rebalance::Assign(list) => self.assigned(&partitions(list)),
             Rebalance::Revoke(list) => self.revoked(partitions(list)),

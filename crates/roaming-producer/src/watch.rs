@@ -105,10 +105,11 @@ pub struct Watch {
 pub fn run(watch: &Watch, stop: &CancellationToken) -> Result<(), ClientError> {
     let Watch { settings, group, committed, health, .. } = watch;
     // It has the group's name but does not join: it only asks the coordinator.
-    let client: BaseConsumer<LogContext> = settings
-        .consumer(group)
-        .create_with_context(LogContext::default())
-        .map_err(|source| settings.explain("create a client", source))?;
+    let connect = || -> Result<BaseConsumer<LogContext>, ClientError> {
+        let client = settings.consumer(group).create_with_context(LogContext::default());
+        client.map_err(|source| settings.explain("create a client", source))
+    };
+    let mut client = connect()?;
     let busy_interval = match settings.broker {
         Broker::Kafka => KAFKA_INTERVAL,
         Broker::Embedded => EMBEDDED_INTERVAL,
@@ -137,6 +138,9 @@ pub fn run(watch: &Watch, stop: &CancellationToken) -> Result<(), ClientError> {
         let busy = committed.busy.load(Ordering::Relaxed);
         // Nothing is assigned: this serves the client's log lines.
         let _ = client.poll(Duration::ZERO);
+        if client.context().brokers().are_forgotten() {
+            client = connect()?;
+        }
         // Not in the poll, which spins for the last millisecond of its wait.
         thread::sleep(if busy { busy_interval } else { IDLE_INTERVAL });
     }

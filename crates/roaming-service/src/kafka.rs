@@ -1,6 +1,7 @@
 //! The settings of every Kafka client, and what to do about its errors.
 
 mod context;
+mod known_brokers;
 mod security;
 
 use std::borrow::Cow;
@@ -14,6 +15,7 @@ use crate::config::Settings;
 use crate::config::table::{BOOTSTRAP_SERVERS, KAFKA_INSTANCE};
 
 pub use context::{LogContext, log_library_error, log_library_line};
+pub use known_brokers::KnownBrokers;
 pub use security::{Identity, Scram, ScramMechanism, Security, Tls};
 
 /// Consumer group of the producers, on `roaming.lanes`.
@@ -23,6 +25,10 @@ pub const CONSUMER_GROUP: &str = "roaming-consumer";
 
 /// How long a client waits for a broker to answer the first question before it says that none does.
 pub const REACH_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// How soon after a member was taken for another one, and joined again under its name, the same means that there are
+/// two with that name: one alone must first have been silent for its session time-out, which is as long.
+pub const REPLACED_INTERVAL: Duration = Duration::from_secs(10);
 
 /// What kind of broker the clients talk to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -70,7 +76,7 @@ impl KafkaSettings {
 
     /// Returns the settings of a client that sends: it leaves no holes, and drops nothing.
     pub fn producer(&self) -> ClientConfig {
-        let mut config = self.common();
+        let mut config = self.watched();
         config
             // The broker drops repeated batches and refuses those out of order…
             .set("enable.idempotence", "true")
@@ -96,7 +102,7 @@ impl KafkaSettings {
 
     /// Returns the settings of a member of `group`, which stores its offsets elsewhere.
     pub fn consumer(&self, group: &str) -> ClientConfig {
-        let mut config = self.common();
+        let mut config = self.watched();
         config
             .set("group.id", group)
             // Offsets are committed after the store has the work, and by nobody else.
@@ -125,7 +131,7 @@ impl KafkaSettings {
     /// Returns the settings of a client that reads partitions from the start without joining a group,
     /// and is told where they end.
     pub fn reader(&self) -> ClientConfig {
-        let mut config = self.common();
+        let mut config = self.watched();
         config
             // The library wants a name even where no group is joined and nothing is committed.
             .set("group.id", "roaming-reader")
@@ -142,6 +148,14 @@ impl KafkaSettings {
     /// Returns the settings of a client that only asks and administers.
     pub fn admin(&self) -> ClientConfig {
         self.common()
+    }
+
+    /// What the clients have in common that somebody polls: their statistics say whether they know a broker, see
+    /// [`KnownBrokers`]. With a client that nobody polls they would pile up.
+    fn watched(&self) -> ClientConfig {
+        let mut config = self.common();
+        config.set("statistics.interval.ms", known_brokers::STATISTICS_INTERVAL_MS);
+        config
     }
 
     fn common(&self) -> ClientConfig {
@@ -207,6 +221,11 @@ impl KafkaSettings {
             _ => ClientError::Operation { operation, source },
         }
     }
+}
+
+/// Returns the error of a client that [has forgotten all brokers](KnownBrokers).
+pub const fn forgotten() -> KafkaError {
+    KafkaError::Global(RDKafkaErrorCode::AllBrokersDown)
 }
 
 /// Returns what a client says, or why it is lost for good where it is: the library keeps the reason apart.

@@ -1,14 +1,19 @@
 //! Reads a whole topic from its start, and follows it.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use rdkafka::consumer::{Consumer, StreamConsumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use tokio::time::timeout;
 
-use crate::kafka::{ClientError, KafkaSettings, LogContext};
+use crate::kafka::{ClientError, KafkaSettings, LogContext, forgotten};
 use crate::topics;
+
+/// How often a reader to whom nothing comes looks whether it knows a broker.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A record as it stands on the topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,7 +79,8 @@ impl TopicReader {
     /// A broker that is away is waited for.
     ///
     /// # Errors
-    /// Fails where the topic is gone or may not be read.
+    /// Fails where the topic is gone or may not be read, and where the client has
+    /// [forgotten all brokers](crate::kafka::KnownBrokers): open another one then.
     ///
     /// # Cancel safety
     /// Nothing is lost when the future is dropped.
@@ -84,7 +90,13 @@ impl TopicReader {
                 self.unread = None;
                 return Ok(Read::End);
             }
-            match self.consumer.recv().await {
+            let Ok(received) = timeout(LOOK_INTERVAL, self.consumer.recv()).await else {
+                if self.consumer.context().brokers().are_forgotten() {
+                    return Err(self.settings.explain("read a topic", forgotten()));
+                }
+                continue;
+            };
+            match received {
                 Ok(message) => {
                     return Ok(Read::Record(TopicRecord {
                         partition: message.partition().unsigned_abs() as u16,

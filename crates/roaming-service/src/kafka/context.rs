@@ -1,7 +1,7 @@
 //! What the client library says: into the log, without saying it twice a minute.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rdkafka::client::ClientContext;
@@ -9,6 +9,8 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use tracing::{debug, error, info, warn};
+
+use super::KnownBrokers;
 
 /// How OpenSSL begins to tell of an alert that the other side has sent (RFC 8446, clause 6.2).
 const TLS_ALERT: &str = "SSL alert number";
@@ -26,12 +28,18 @@ const LINES_MAX: usize = 100;
 #[derive(Debug, Default)]
 pub struct LogContext {
     refusal: Mutex<Option<String>>,
+    brokers: Arc<KnownBrokers>,
 }
 
 impl LogContext {
     /// Returns why a broker and the client do not accept each other, where they do not.
     pub fn refusal(&self) -> Option<String> {
         self.refusal.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Returns which brokers the client knows; it goes on to be told.
+    pub const fn brokers(&self) -> &Arc<KnownBrokers> {
+        &self.brokers
     }
 }
 
@@ -53,6 +61,10 @@ impl ClientContext for LogContext {
             *refusal = Some(reason.to_owned());
         }
         log_library_error(&error, reason);
+    }
+
+    fn stats_raw(&self, statistics: &[u8]) {
+        self.brokers.read(statistics);
     }
 }
 

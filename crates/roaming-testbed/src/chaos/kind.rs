@@ -178,9 +178,8 @@ impl Kind {
             Self::StoreRestarted => (500, 20_000),
             Self::StoreAway => (60_000, 60_000),
             // A broker that is silent for nine seconds loses its place in the cluster. Where it is the only one,
-            // its next answer names no broker, and clients of librdkafka 2.12 may then forget all of
-            // them for good: <https://github.com/confluentinc/librdkafka/issues/5301>.
-            Self::BrokerFrozen => (500, 8000),
+            // its next answer names no broker, and clients may forget all of them.
+            Self::BrokerFrozen => (500, 14_000),
             _ => (3000, 8000),
         }
     }

@@ -13,6 +13,7 @@ fn whatever_happens_nothing_is_lost_and_nothing_counted_twice() -> Result<()> {
         Kind::ConsumerFrozen,
         Kind::ConsumerCut,
         Kind::AnswersLost,
+        Kind::BrokerFrozen,
         Kind::BrokerRestarted,
         Kind::ConsumerClock,
         Kind::StoreRestarted,
