@@ -9,7 +9,9 @@ use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::util::Timeout;
 use roaming_analytics::RejectReason;
-use roaming_service::kafka::{ClientError, KafkaSettings, KnownBrokers, LogContext, forgotten};
+use roaming_service::kafka::{
+    ClientError, KafkaSettings, KnownBrokers, LogContext, forgotten_error,
+};
 use roaming_service::topics;
 use serde::Serialize;
 
@@ -145,10 +147,10 @@ impl DeadLetters {
         let written = try_join_all(letters.iter().map(|letter| self.write_one(&producer, letter)));
         tokio::select! {
             written = written => written.map(drop),
-            () = are_forgotten(&brokers) => {
+            () = until_forgotten(&brokers) => {
                 // The next letter takes another client; who shares this one finds the same out.
                 self.lock().take_if(|client| Arc::ptr_eq(&client.brokers, &brokers));
-                Err(self.settings.explain(OPERATION, forgotten()))
+                Err(self.settings.explain(OPERATION, forgotten_error()))
             }
         }
     }
@@ -201,7 +203,7 @@ impl DeadLetters {
 }
 
 /// Returns where the client is to be given up for another.
-async fn are_forgotten(brokers: &KnownBrokers) {
+async fn until_forgotten(brokers: &KnownBrokers) {
     while !brokers.are_forgotten() {
         tokio::time::sleep(LOOK_INTERVAL).await;
     }

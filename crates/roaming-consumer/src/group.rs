@@ -103,11 +103,15 @@ pub(crate) struct KafkaGroup {
     settings: KafkaSettings,
     share: Share,
     consumer: RefCell<BaseConsumer<Context>>,
-    /// Partitions that [`Group::give_up`] is owed for.
+    /// Partitions that were told as assigned and not given up. A lost client may know of none any more.
+    held: RefCell<BTreeSet<u16>>,
+    /// Those of them for which [`Group::give_up`] is owed.
     owed: RefCell<BTreeSet<u16>>,
-    client: Cell<Client>,
-    /// When the group took the one before for another member.
-    replaced: Cell<Option<Instant>>,
+    condition: Cell<Condition>,
+    /// Whether this client took the place of one that the group took for another member.
+    is_second: Cell<bool>,
+    /// When this client was assigned partitions first.
+    joined: Cell<Option<Instant>>,
 }
 
 /// What is read.
@@ -121,7 +125,7 @@ enum Share {
 
 /// How the client is.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Client {
+enum Condition {
     Well,
     /// It reads nothing any more, and the intake has not heard of it.
     Lost,
@@ -150,62 +154,69 @@ impl KafkaGroup {
     }
 
     fn open(settings: &KafkaSettings, share: Share) -> Result<Self, ConsumerError> {
-        let failed = |source| settings.explain("read roaming.events", source);
+        let failed = |source| settings.explain("join the consumer group", source);
         Ok(Self {
             consumer: RefCell::new(connect(settings, share).map_err(failed)?),
             settings: settings.clone(),
             share,
+            held: RefCell::default(),
             owed: RefCell::default(),
-            client: Cell::new(Client::Well),
-            replaced: Cell::default(),
+            condition: Cell::new(Condition::Well),
+            is_second: Cell::default(),
+            joined: Cell::default(),
         })
     }
 
-    /// Whether an error means that another client may go on where this one cannot.
-    ///
-    /// A member with a name that was silent for longer than its session time-out may be taken for two when it is
-    /// back: librdkafka 2.12 speaks once more as the one that it was. Where that repeats itself there are two.
-    fn is_mendable(&self, error: &KafkaError) -> bool {
-        if *error != KafkaError::MessageConsumptionFatal(RDKafkaErrorCode::FencedInstanceId) {
-            return false;
-        }
-        let now = Instant::now();
-        let before = self.replaced.replace(Some(now));
-        before.is_none_or(|before| now.duration_since(before) > REPLACED_INTERVAL)
+    /// Whether the group took this member for another one because of this very member, see [`REPLACED_INTERVAL`].
+    fn was_taken_for_two(&self, error: &KafkaError) -> bool {
+        let has_time_passed =
+            || self.joined.get().is_some_and(|joined| joined.elapsed() > REPLACED_INTERVAL);
+        *error == KafkaError::MessageConsumptionFatal(RDKafkaErrorCode::FencedInstanceId)
+            && (!self.is_second.get() || has_time_passed())
     }
 
-    fn owe(&self, changes: &[Change]) {
-        for change in changes {
-            if let Change::Revoked(partitions) = change {
-                self.owed.borrow_mut().extend(partitions);
-            }
-        }
-    }
-
-    /// Lets the intake give up what the lost client had.
-    fn leave(&self) {
-        self.client.set(Client::Leaving);
-        let consumer = self.consumer.borrow();
-        consumer.context().is_leaving.store(true, Ordering::Release);
-        match consumer.assignment() {
-            Ok(assigned) => {
-                let mut partitions: BTreeSet<u16> = numbers(&assigned).into_iter().collect();
-                partitions.retain(|partition| !self.owed.borrow().contains(partition));
-                if !partitions.is_empty() {
-                    consumer.context().push(Change::Revoked(partitions.into_iter().collect()));
+    /// Keeps account of what the intake is told.
+    fn tell(&self, changes: Vec<Change>) -> Vec<Change> {
+        for change in &changes {
+            match change {
+                Change::Assigned(partitions) => {
+                    self.held.borrow_mut().extend(partitions);
+                    self.joined.set(self.joined.get().or_else(|| Some(Instant::now())));
                 }
+                Change::Revoked(partitions) => self.owed.borrow_mut().extend(partitions),
             }
-            Err(error) => error!(error = chain(&error), "partitions of a lost client not known"),
         }
+        changes
+    }
+
+    /// Returns what the intake has to give up because the client is lost.
+    fn leave(&self) -> Vec<Change> {
+        self.condition.set(Condition::Leaving);
+        self.consumer.borrow().context().is_leaving.store(true, Ordering::Release);
+        let (held, owed) = (self.held.borrow(), self.owed.borrow());
+        let partitions: Vec<u16> = held.difference(&owed).copied().collect();
+        if partitions.is_empty() { Vec::new() } else { vec![Change::Revoked(partitions)] }
     }
 
     /// Takes another client in place of the lost one, whose partitions are given up.
     fn replace(&self) -> KafkaResult<()> {
         let lost = self.consumer.replace(connect(&self.settings, self.share)?);
-        self.client.set(Client::Well);
+        self.condition.set(Condition::Well);
+        self.joined.set(None);
         // It waits for brokers that it does not know before it ends.
-        thread::spawn(move || drop(lost));
+        thread::spawn(move || {
+            answer(&lost);
+            drop(lost);
+        });
         Ok(())
+    }
+}
+
+/// Gives a lost client the answer that it may wait for: without it, it never ends.
+fn answer(lost: &BaseConsumer<Context>) {
+    let answered = lost.assignment().and_then(|assigned| lost.incremental_unassign(&assigned));
+    if let Err(error) = answered {
+        debug!(error = chain(&error), "a lost client has nothing to give up");
     }
 }
 
@@ -225,20 +236,20 @@ fn connect(settings: &KafkaSettings, share: Share) -> KafkaResult<BaseConsumer<C
 
 impl Group for KafkaGroup {
     fn poll<R>(&self, take: impl FnOnce(Result<Arrival<'_>, KafkaError>) -> R) -> Option<R> {
-        match self.client.get() {
-            Client::Well => {}
-            Client::Leaving if self.owed.borrow().is_empty() => {
+        match self.condition.get() {
+            Condition::Well => {}
+            Condition::Leaving if self.owed.borrow().is_empty() => {
                 if let Err(error) = self.replace() {
                     return Some(take(Err(error)));
                 }
             }
-            Client::Lost | Client::Leaving => return None,
+            Condition::Lost | Condition::Leaving => return None,
         }
         let consumer = self.consumer.borrow();
         let Some(polled) = consumer.poll(Duration::ZERO) else {
             if consumer.context().brokers.are_forgotten() {
                 warn!("the client has forgotten all brokers, another one takes its place");
-                self.client.set(Client::Lost);
+                self.condition.set(Condition::Lost);
             }
             return None;
         };
@@ -252,9 +263,10 @@ impl Group for KafkaGroup {
             })),
             Err(error) => {
                 let error = fatal_or(consumer.client(), error.clone());
-                if self.is_mendable(&error) {
+                if self.was_taken_for_two(&error) {
+                    self.is_second.set(true);
                     warn!(error = chain(&error), "the client is lost, another one takes its place");
-                    self.client.set(Client::Lost);
+                    self.condition.set(Condition::Lost);
                     return None;
                 }
                 take(Err(error))
@@ -263,18 +275,17 @@ impl Group for KafkaGroup {
     }
 
     fn changes(&self) -> Vec<Change> {
-        let mut changes = self.consumer.borrow().context().take();
-        self.owe(&changes);
-        if self.client.get() == Client::Lost {
-            self.leave();
-            let further = self.consumer.borrow().context().take();
-            self.owe(&further);
-            changes.extend(further);
+        let mut changes = self.tell(self.consumer.borrow().context().take());
+        if self.condition.get() == Condition::Lost {
+            changes.extend(self.tell(self.leave()));
         }
         changes
     }
 
     fn resume(&self, partition: u16, offset: u64) -> Result<bool, ConsumerError> {
+        if self.condition.get() != Condition::Well {
+            return Ok(false);
+        }
         let place = Offset::Offset(offset.cast_signed());
         match self.consumer.borrow().seek(topics::EVENTS, i32::from(partition), place, SEEK_TIMEOUT)
         {
@@ -304,6 +315,10 @@ impl Group for KafkaGroup {
     }
 
     fn pause(&self, partition: u16) -> Result<(), ConsumerError> {
+        // A lost client reads nothing, and may not know the partition any more.
+        if self.condition.get() != Condition::Well {
+            return Ok(());
+        }
         let failed = |source| ConsumerError::Operation { operation: "pause a partition", source };
         self.consumer.borrow().pause(&list(&[partition])).map_err(failed)
     }
@@ -313,7 +328,7 @@ impl Group for KafkaGroup {
         offsets: impl IntoIterator<Item = (u16, u64)>,
         mode: CommitMode,
     ) -> KafkaResult<()> {
-        if matches!(self.share, Share::Whole(_)) || self.client.get() != Client::Well {
+        if matches!(self.share, Share::Whole(_)) || self.has_lost_assignment() {
             return Ok(());
         }
         let mut list = TopicPartitionList::new();
@@ -325,13 +340,15 @@ impl Group for KafkaGroup {
     }
 
     fn has_lost_assignment(&self) -> bool {
-        self.client.get() != Client::Well || self.consumer.borrow().assignment_lost()
+        self.condition.get() != Condition::Well || self.consumer.borrow().assignment_lost()
     }
 
     fn give_up(&self, partitions: &[u16]) -> Result<(), ConsumerError> {
         let failed = |source| ConsumerError::Operation { operation: "give partitions up", source };
-        self.owed.borrow_mut().retain(|partition| !partitions.contains(partition));
-        if self.client.get() != Client::Well {
+        for account in [&self.held, &self.owed] {
+            account.borrow_mut().retain(|partition| !partitions.contains(partition));
+        }
+        if self.condition.get() != Condition::Well {
             return Ok(());
         }
         self.consumer.borrow().incremental_unassign(&list(partitions)).map_err(failed)
@@ -344,6 +361,10 @@ impl Drop for KafkaGroup {
         // Dropping the client asks once more to give everything up and waits for the answer, which from
         // here on is given at once; one that was asked for before is owed still.
         self.consumer.borrow().context().is_leaving.store(true, Ordering::Release);
+        if self.condition.get() != Condition::Well {
+            answer(&self.consumer.borrow());
+            return;
+        }
         for change in self.changes() {
             if let Change::Revoked(partitions) = change
                 && let Err(error) = self.give_up(&partitions)

@@ -646,7 +646,7 @@ impl IntakeState {
         metrics: &ConsumerMetrics,
     ) -> Result<(), ConsumerError> {
         metrics.error("broker");
-        if let KafkaError::MessageConsumptionFatal(_) = error {
+        if let KafkaError::MessageConsumptionFatal(_) | KafkaError::ClientCreation(_) = error {
             return Err(settings.explain("read roaming.events", error).into());
         }
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AutoOffsetReset) {

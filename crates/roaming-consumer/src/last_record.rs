@@ -7,7 +7,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
-use roaming_service::kafka::{ClientError, KafkaSettings, LogContext};
+use roaming_service::kafka::{ClientError, KafkaSettings, LogContext, forgotten_error};
 use roaming_service::topics;
 
 /// The longest that the broker may take to give a record.
@@ -93,6 +93,11 @@ impl LastRecords {
                         return Err(error);
                     }
                     // It tries again by itself, for example with another broker.
+                }
+                None if client.context().brokers().are_forgotten() => {
+                    // Who reads next makes another one.
+                    *self.client.lock().unwrap_or_else(PoisonError::into_inner) = Weak::new();
+                    return Err(self.failed(forgotten_error()));
                 }
                 None => {}
             }

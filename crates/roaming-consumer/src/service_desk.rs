@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::KafkaResult;
+use rdkafka::error::{KafkaError, KafkaResult};
 use roaming_analytics::{Checkpoint, Snapshot};
 use roaming_service::kafka::{ClientError, KafkaSettings, LogContext};
 use roaming_service::topics;
@@ -240,7 +240,8 @@ impl LogEnds {
     fn ask<T>(&self, question: impl FnOnce(&Client) -> KafkaResult<T>) -> KafkaResult<T> {
         let client = Arc::clone(&self.lock());
         let answer = question(&client);
-        if answer.is_err() {
+        let explain = |error: &KafkaError| self.settings.explain("ask", error.clone());
+        if matches!(answer.as_ref().map_err(explain), Err(ClientError::Unreachable { .. })) {
             let mut current = self.lock();
             // Where it is another one, somebody else has failed with this one before.
             if Arc::ptr_eq(&current, &client)

@@ -10,7 +10,7 @@ use rdkafka::message::{DeliveryResult, Message};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext};
 use roaming_events::Sequence;
 use roaming_service::kafka::{
-    ClientError, KafkaSettings, KnownBrokers, forgotten, log_library_error, log_library_line,
+    ClientError, KafkaSettings, KnownBrokers, forgotten_error, log_library_error, log_library_line,
 };
 
 /// How long the report that says why a client is lost may come after those that only say that it is.
@@ -207,7 +207,7 @@ impl Client for KafkaClient {
         let failure = reports.failure.take();
         drop(reports);
         let is_forgotten = self.producer.context().brokers.are_forgotten();
-        match failure.or_else(|| is_forgotten.then(forgotten)) {
+        match failure.or_else(|| is_forgotten.then(forgotten_error)) {
             None => Ok(()),
             Some(source) => Err(self.undelivered(source)),
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::sync_channel;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ use rdkafka::topic_partition_list::TopicPartitionList;
 use roaming_service::health::Health;
 use roaming_service::kafka::{
     ClientError, KafkaSettings, KnownBrokers, PRODUCER_GROUP, REPLACED_INTERVAL, fatal_or,
-    forgotten, log_library_error, log_library_line,
+    forgotten_error, log_library_error, log_library_line,
 };
 use roaming_service::telemetry::chain;
 use roaming_service::topics;
@@ -54,41 +54,37 @@ pub fn run(
     health: &Health,
     stop: &CancellationToken,
 ) -> Result<(), ClientError> {
-    // When the group took this member for another one.
-    let mut replaced: Option<Instant> = None;
+    // Whether the client took the place of one that the group took for another member.
+    let mut is_second = false;
     while !stop.is_cancelled() {
         health.hold(HEALTH_GROUP, "waiting for partitions of roaming.lanes");
+        // Where they may not be read the new client is told so again.
+        health.release(HEALTH_LANES);
         let consumer = join(settings, commands.clone(), health.clone())?;
         let member = Arc::clone(consumer.context());
-        let result = take_part(settings, &consumer, stop);
-        if result.is_err() {
-            // Its partitions are another one's, or will be.
-            member.leave();
-            // It waits for brokers that it does not know before it ends.
-            thread::spawn(move || drop(consumer));
-        } else {
-            // The revocation below runs, and the group hears that the member is gone.
-            drop(consumer);
-        }
-        match result {
+        match take_part(settings, &consumer, stop) {
             Ok(()) => {}
-            // A member with a name that was silent for longer than its session time-out may be taken for two when
-            // it is back: librdkafka 2.12 speaks once more as the one that it was.
             Err(error @ ClientError::Replaced { .. }) => {
-                let before = replaced.replace(Instant::now());
-                if before.is_some_and(|before| before.elapsed() < REPLACED_INTERVAL) {
+                if is_second && !member.joined_before(REPLACED_INTERVAL) {
                     return Err(error);
                 }
+                is_second = true;
                 warn!(error = chain(&error), "the client is lost, another one takes its place");
+                member.leave(consumer);
+                continue;
             }
             Err(error @ ClientError::Unreachable { .. }) => {
                 warn!(
                     error = chain(&error),
                     "the client has forgotten all brokers, another one takes its place"
                 );
+                member.leave(consumer);
+                continue;
             }
             Err(error) => return Err(error),
         }
+        // Dropping it closes it: the revocation below runs, and the group hears that the member is gone.
+        drop(consumer);
     }
     Ok(())
 }
@@ -151,7 +147,7 @@ fn take_part(
                 }
             },
             None if member.brokers.are_forgotten() => {
-                return Err(settings.explain(TAKE_PART, forgotten()));
+                return Err(settings.explain(TAKE_PART, forgotten_error()));
             }
             None => {}
         }
@@ -187,6 +183,8 @@ struct Membership {
     partitions: Mutex<BTreeSet<u16>>,
     /// Whether the client is lost and has given up what it had.
     has_left: AtomicBool,
+    /// When the client was assigned partitions for the first time.
+    joined: OnceLock<Instant>,
     brokers: KnownBrokers,
 }
 
@@ -198,6 +196,7 @@ impl Membership {
             assignment: Mutex::default(),
             partitions: Mutex::default(),
             has_left: AtomicBool::new(false),
+            joined: OnceLock::new(),
             brokers: KnownBrokers::default(),
         }
     }
@@ -239,14 +238,23 @@ impl Membership {
         }
         self.assignment().assigned(partitions);
         self.partitions().extend(partitions);
+        self.joined.get_or_init(Instant::now);
         self.health.release(HEALTH_GROUP);
     }
 
-    /// Gives up all that the client has; what the library says of it from here on is about nothing.
-    fn leave(&self) {
+    /// Gives up all that a lost client has; what the library says of it from here on is about nothing.
+    fn leave(&self, lost: BaseConsumer<Self>) {
         self.has_left.store(true, Ordering::Release);
+        self.health.hold(HEALTH_GROUP, "joining the group roaming-producer again");
         let all = self.partitions().clone();
         self.revoked(all);
+        // It waits for brokers that it does not know before it ends.
+        thread::spawn(move || drop(lost));
+    }
+
+    /// Whether the client was assigned partitions for the first time longer ago than an interval.
+    fn joined_before(&self, interval: Duration) -> bool {
+        self.joined.get().is_some_and(|joined| joined.elapsed() > interval)
     }
 
     fn revoked(&self, mut partitions: BTreeSet<u16>) {

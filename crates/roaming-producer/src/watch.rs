@@ -33,6 +33,8 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 /// The part that holds readiness while a topic is missing.
 const HEALTH_TOPICS: &str = "topics";
+/// Events of the client that are served after a question that failed.
+const EVENTS_MAX: usize = 1000;
 /// The part that holds readiness while the consumers' offsets are not known.
 const HEALTH_OFFSETS: &str = "offsets";
 
@@ -136,9 +138,14 @@ pub fn run(watch: &Watch, stop: &CancellationToken) -> Result<(), ClientError> {
             }
         }
         let busy = committed.busy.load(Ordering::Relaxed);
-        // Nothing is assigned: this serves the client's log lines.
-        let _ = client.poll(Duration::ZERO);
+        // Nothing is assigned: this serves the client's log lines and statistics, of which there are many where
+        // the question took long.
+        let served = if committed.are_known() { 1 } else { EVENTS_MAX };
+        for _ in 0..served {
+            let _ = client.poll(Duration::ZERO);
+        }
         if client.context().brokers().are_forgotten() {
+            warn!(group, "the client has forgotten all brokers, another one takes its place");
             client = connect()?;
         }
         // Not in the poll, which spins for the last millisecond of its wait.

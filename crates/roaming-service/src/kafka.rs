@@ -26,9 +26,12 @@ pub const CONSUMER_GROUP: &str = "roaming-consumer";
 /// How long a client waits for a broker to answer the first question before it says that none does.
 pub const REACH_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// How soon after a member was taken for another one, and joined again under its name, the same means that there are
-/// two with that name: one alone must first have been silent for its session time-out, which is as long.
-pub const REPLACED_INTERVAL: Duration = Duration::from_secs(10);
+/// How soon after a member joined again under its name, because it was taken for another one, the same means that
+/// there are two with that name.
+///
+/// One alone is taken for two where it was silent for longer than its session time-out: librdkafka 2.12 then
+/// speaks once more as the one that it was.
+pub const REPLACED_INTERVAL: Duration = Duration::from_secs(30);
 
 /// What kind of broker the clients talk to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -224,7 +227,7 @@ impl KafkaSettings {
 }
 
 /// Returns the error of a client that [has forgotten all brokers](KnownBrokers).
-pub const fn forgotten() -> KafkaError {
+pub const fn forgotten_error() -> KafkaError {
     KafkaError::Global(RDKafkaErrorCode::AllBrokersDown)
 }
 
@@ -279,7 +282,7 @@ pub enum ClientError {
     },
     /// Another member of the group has the name of this one.
     #[error(
-        "another member of the group has the name `{instance}`; start this one again, and where that repeats itself give each replica a name of its own (kafka.instance, --kafka-instance, ROAMING_KAFKA_INSTANCE)"
+        "another member of the group has the name `{instance}`; give each replica a name of its own (kafka.instance, --kafka-instance, ROAMING_KAFKA_INSTANCE)"
     )]
     Replaced {
         /// The name.

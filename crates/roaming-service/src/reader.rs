@@ -9,7 +9,7 @@ use rdkafka::message::Message;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tokio::time::timeout;
 
-use crate::kafka::{ClientError, KafkaSettings, LogContext, forgotten};
+use crate::kafka::{ClientError, KafkaSettings, LogContext, forgotten_error};
 use crate::topics;
 
 /// How often a reader to whom nothing comes looks whether it knows a broker.
@@ -92,7 +92,7 @@ impl TopicReader {
             }
             let Ok(received) = timeout(LOOK_INTERVAL, self.consumer.recv()).await else {
                 if self.consumer.context().brokers().are_forgotten() {
-                    return Err(self.settings.explain("read a topic", forgotten()));
+                    return Err(self.settings.explain("read a topic", forgotten_error()));
                 }
                 continue;
             };

@@ -9,6 +9,8 @@ use serde::Deserialize;
 pub(super) const STATISTICS_INTERVAL_MS: &str = "2000";
 /// In so many statistics, one after the other, a client that begins anew may name no broker.
 const EMPTY_MAX: u32 = 1;
+/// Source of a name for whichever broker coordinates a group: it has no address of its own.
+const LOGICAL: &str = "logical";
 
 /// What a client's statistics say of the brokers that it knows.
 ///
@@ -33,9 +35,6 @@ struct Statistics {
 struct Known {
     source: String,
 }
-
-/// Source of a name for whichever broker coordinates a group: it has no address of its own.
-const LOGICAL: &str = "logical";
 
 impl KnownBrokers {
     /// Takes note of a client's statistics, as the library hands them over in JSON.
