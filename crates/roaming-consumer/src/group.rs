@@ -249,6 +249,7 @@ impl Group for KafkaGroup {
         let Some(polled) = consumer.poll(Duration::ZERO) else {
             if consumer.context().brokers.are_forgotten() {
                 warn!("the client has forgotten all brokers, another one takes its place");
+                self.is_second.set(false);
                 self.condition.set(Condition::Lost);
             }
             return None;

@@ -74,6 +74,7 @@ pub fn run(
                 continue;
             }
             Err(error @ ClientError::Unreachable { .. }) => {
+                is_second = false;
                 warn!(
                     error = chain(&error),
                     "the client has forgotten all brokers, another one takes its place"
