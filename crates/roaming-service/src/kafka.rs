@@ -26,6 +26,12 @@ pub const CONSUMER_GROUP: &str = "roaming-consumer";
 /// How long a client waits for a broker to answer the first question before it says that none does.
 pub const REACH_TIMEOUT: Duration = Duration::from_secs(15);
 
+/// How long a group waits for a silent member before another one gets its partitions: the least that brokers allow
+/// unless told otherwise (`group.min.session.timeout.ms`).
+///
+/// A group that comes back with its broker waits as long for members that were given up meanwhile.
+pub const SESSION_TIMEOUT: Duration = Duration::from_secs(6);
+
 /// How soon after a member joined again under its name, because it was taken for another one, the same means that
 /// there are two with that name.
 ///
@@ -116,8 +122,7 @@ impl KafkaSettings {
             .set("auto.offset.reset", "error")
             // A rebalance stops only the partitions that move.
             .set("partition.assignment.strategy", "cooperative-sticky")
-            // A replica that died gives its partitions up after ten seconds, not 45.
-            .set("session.timeout.ms", "10000")
+            .set("session.timeout.ms", SESSION_TIMEOUT.as_millis().to_string())
             // A member hears of a rebalance in the answer to a heartbeat: partitions that move wait for it.
             .set("heartbeat.interval.ms", "500")
             // Bounded memory: at the bound, fetching pauses.

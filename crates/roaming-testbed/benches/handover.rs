@@ -15,7 +15,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result, ensure};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use roaming_events::{EventId, LaneId, SimDuration};
-use roaming_service::kafka::{Broker, KafkaSettings};
+use roaming_service::kafka::{Broker, KafkaSettings, SESSION_TIMEOUT};
 use roaming_sim::{Profile, STREAM_VERSION, Simulation, Specification};
 use roaming_testbed::profile::demo_with;
 use roaming_testbed::services::{KafkaOptions, Postgres};
@@ -82,8 +82,7 @@ fn measure(platform: &Platform) -> Result<()> {
         Ok(first.metric("roaming_producer_lanes_owned")? == u64::from(LANES))
     })?;
     thread::sleep(AFTER);
-    let session = Duration::from_secs(10);
-    report("the second producer killed", &pauses(platform, killed)?, session + GOAL);
+    report("the second producer killed", &pauses(platform, killed)?, SESSION_TIMEOUT + GOAL);
     Ok(())
 }
 

@@ -180,7 +180,7 @@ settings! {
             },
             allowed: "up to 249 letters, digits and `.`, `_`, `-`, not dots alone, such as consumer-1",
         },
-        moves: "a replica that was killed and is started again at once goes on in some seconds; one that is stopped is missed only after 10 s; of two with one name one ends with status 1",
+        moves: "a replica that was killed and is started again at once goes on in some seconds; one that is stopped is missed only after 6 s; of two with one name one ends with status 1",
         programs: MEMBERS,
     }
     /// A profile's file, which is loaded where no profile is named, or a folder with profiles of your own, `NAME.yaml` each, which come before those of the same name

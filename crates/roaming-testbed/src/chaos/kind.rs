@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::services::PostgresOptions;
 
 /// How long a consumer's or producer's group waits for a silent member: `session.timeout.ms` of the clients.
-const SESSION_TIMEOUT: Duration = Duration::from_secs(10);
+const SESSION_TIMEOUT: Duration = Duration::from_secs(6);
 
 /// Size of the store's own disk in MiB: far more than a run needs.
 const DISK_MIB: u32 = 384;
